@@ -1,0 +1,89 @@
+"""Everything the brain can ask of its driver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from scheduler.types import CallId, EngineId, ProgramKey, Seconds
+
+
+class Why(StrEnum):
+    """Why a call went when and where it did. The value is the metric label and a response header."""
+
+    DIRECT = "direct"
+    """It did not wait."""
+    QUEUED = "queued"
+    """It waited for its turn."""
+    ADMITTED = "admitted"
+    """It waited until its program fitted into an engine's memory."""
+    AGED = "aged"
+    """It had waited as long as a call may wait, and went although its program did not fit."""
+    MOVED = "moved"
+    """It left the engine that held its KV, because waiting there cost more than prefill elsewhere."""
+    RETRIED = "retried"
+    """Another engine had not taken it."""
+
+
+class RejectReason(StrEnum):
+    """Why a call cannot be served."""
+
+    UNKNOWN_MODEL = "unknown_model"
+    TOO_LONG = "too_long"
+    NO_ENGINE = "no_engine"
+    ENGINES_FAILED = "engines_failed"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Send the call to the engine now.
+
+    `priority` is vLLM's (smaller goes first) and is the program's rank by first arrival unless the order policy says
+    otherwise. `ttl` is the pin that travels with the request and starts when the call finishes; 0 pins nothing.
+    """
+
+    call: CallId
+    engine: EngineId
+    priority: int
+    rank: int
+    ttl: Seconds
+    why: Why
+    waited: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Retain:
+    """Keep the program's KV on the engine for `ttl` seconds from now, in place of any earlier time-to-live."""
+
+    program: ProgramKey
+    engine: EngineId
+    ttl: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The program's KV on the engine need not be kept."""
+
+    program: ProgramKey
+    engine: EngineId
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Stop the call upstream at once."""
+
+    call: CallId
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Answer the call with an error; it is forgotten."""
+
+    call: CallId
+    reason: RejectReason
+    detail: str
+
+
+Action: TypeAlias = Dispatch | Retain | Release | Abort | Reject

@@ -1,0 +1,245 @@
+"""Everything that can happen to the brain. `at` is the driver's clock in seconds and never runs backwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from scheduler.policy import PolicyConfig
+from scheduler.types import CallId, EngineId, EngineSpec, PrefixMark, ProgramKey, Seconds, Tokens, Usage
+
+
+class FailureReason(StrEnum):
+    """Why a call that reached an engine did not finish there."""
+
+    ENGINE_ERROR = "engine_error"
+    ENGINE_LOST = "engine_lost"
+    BAD_ANSWER = "bad_answer"
+    REFUSED = "refused"
+    STALLED = "stalled"
+
+
+class PinOutcome(StrEnum):
+    """What became of a pin, as the engine's plugin reports it."""
+
+    APPLIED = "applied"
+    HIT = "hit"
+    EXPIRED = "expired"
+    BROKEN = "broken"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class CallArrived:
+    """A client's request is complete and valid. `deadline` is absolute, on the same clock as `at`."""
+
+    at: Seconds
+    call: CallId
+    program: ProgramKey
+    model: str
+    prompt_bytes: int
+    prefix: tuple[PrefixMark, ...] = ()
+    prompt_tokens: Tokens | None = None
+    max_output: Tokens | None = None
+    expected_output: Tokens | None = None
+    deadline: Seconds | None = None
+    parent: ProgramKey | None = None
+    workflow: str = ""
+    stage: str = ""
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallSent:
+    """The request has left for the engine it was dispatched to."""
+
+    at: Seconds
+    call: CallId
+
+
+@dataclass(frozen=True, slots=True)
+class CallFirstToken:
+    """The engine's first output token arrived."""
+
+    at: Seconds
+    call: CallId
+
+
+@dataclass(frozen=True, slots=True)
+class CallProgressed:
+    """The call has produced `output` tokens so far. Sent every 64 tokens or 0.5 s a call, never per chunk."""
+
+    at: Seconds
+    call: CallId
+    output: Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class CallFinished:
+    """The call's last token arrived. `tools` are the names of the tools it calls, empty if none was recognised."""
+
+    at: Seconds
+    call: CallId
+    usage: Usage | None
+    tools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailed:
+    """The call broke after its first byte had gone to the client, or cannot succeed anywhere: it ends here."""
+
+    at: Seconds
+    call: CallId
+    reason: FailureReason
+
+
+@dataclass(frozen=True, slots=True)
+class CallCancelled:
+    """The client left, whether the call was waiting or running."""
+
+    at: Seconds
+    call: CallId
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchFailed:
+    """The engine did not take the call, and nothing has gone to the client yet: it may go elsewhere."""
+
+    at: Seconds
+    call: CallId
+    engine: EngineId
+    reason: FailureReason
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """The agent says which tool it runs in the present gap (clients that can tell; no one has to)."""
+
+    at: Seconds
+    program: ProgramKey
+    tool: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEnded:
+    """The agent says its tool has returned: the next call is about to come."""
+
+    at: Seconds
+    program: ProgramKey
+
+
+@dataclass(frozen=True, slots=True)
+class HintGiven:
+    """The agent says how many more calls, or how long a gap, to expect."""
+
+    at: Seconds
+    program: ProgramKey
+    remaining_calls: int | None = None
+    expected_gap: Seconds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramEnded:
+    """No more calls will come from this program. Its running calls go on; its KV need not be kept."""
+
+    at: Seconds
+    program: ProgramKey
+
+
+@dataclass(frozen=True, slots=True)
+class PinReported:
+    """The plugin's word on a pin; `tokens` is what the pin held (of a broken one: what is left of it)."""
+
+    at: Seconds
+    program: ProgramKey
+    engine: EngineId
+    outcome: PinOutcome
+    tokens: Tokens = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUp:
+    """An engine is there (again), empty. A second EngineUp of the same name replaces the first."""
+
+    at: Seconds
+    engine: EngineId
+    spec: EngineSpec
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDraining:
+    """The engine finishes what it has and takes nothing new."""
+
+    at: Seconds
+    engine: EngineId
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDown:
+    """The engine is gone, and with it all KV. Its running calls are reported one by one by the driver."""
+
+    at: Seconds
+    engine: EngineId
+
+
+@dataclass(frozen=True, slots=True)
+class EngineObserved:
+    """A scrape that began at `as_of`. `kv_used` counts only blocks that running requests reference."""
+
+    at: Seconds
+    engine: EngineId
+    as_of: Seconds
+    running: int
+    waiting: int
+    kv_used: Tokens
+    retained: Tokens | None = None
+    """KV tokens the plugin protects, where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChanged:
+    """The operator chose other policies; programs, pins and accounts go on."""
+
+    at: Seconds
+    policy: PolicyConfig
+
+
+@dataclass(frozen=True, slots=True)
+class TenantChanged:
+    """A tenant's weight (its share under contention; 1.0 is the default)."""
+
+    at: Seconds
+    tenant: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wakeup:
+    """The time the brain asked to be woken at has come."""
+
+    at: Seconds
+
+
+Event: TypeAlias = (
+    CallArrived
+    | CallSent
+    | CallFirstToken
+    | CallProgressed
+    | CallFinished
+    | CallFailed
+    | CallCancelled
+    | DispatchFailed
+    | ToolStarted
+    | ToolEnded
+    | HintGiven
+    | ProgramEnded
+    | PinReported
+    | EngineUp
+    | EngineDraining
+    | EngineDown
+    | EngineObserved
+    | PolicyChanged
+    | TenantChanged
+    | Wakeup
+)
