@@ -1,0 +1,258 @@
+"""The configuration file: what the gateway listens on, which policy it runs and which engines it serves from.
+
+Every mistake in it is reported by the path of the key (`pools[0].engines[1].lunch`) and, for a key that does not
+exist, with the nearest one that does.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from agentserve.engines import arguments
+from scheduler.policy import PRESETS, PolicyConfig, parse_policy
+
+DEMO_MODEL_NAME = "smollm2"
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used. The message has one line a problem, each naming the key and the cure."""
+
+
+class Section(BaseModel):
+    """A mapping of the file. Values are not guessed: a number in quotes is no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_unknown_keys(cls, value: object) -> object:
+        if isinstance(value, dict):
+            for key in value:
+                if key not in cls.model_fields:
+                    near = difflib.get_close_matches(str(key), cls.model_fields, 1, cutoff=0.0)[0]
+                    facts = {"key": str(key), "near": repr(near), "valid": ", ".join(cls.model_fields)}
+                    raise PydanticCustomError(
+                        "unknown_key", "unknown key; did you mean {near}? (valid: {valid})", facts
+                    )
+        return value
+
+
+def _as_text(value: object) -> object:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return value
+
+
+def _one_rank(args: list[str]) -> list[str]:
+    ranks = arguments.value_of(args, "--data-parallel-size", "-dp")
+    if ranks not in (None, "1"):
+        raise ValueError(f"{arguments.DATA_PARALLEL_REFUSED} (--data-parallel-size is {ranks})")
+    return args
+
+
+def _base_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError(f"an engine's url begins with http:// or https://, not {value!r}")
+    return value.rstrip("/").removesuffix("/v1")
+
+
+def _address(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not (colon and host and port.isdecimal() and int(port) < 65536):
+        raise ValueError(f"listen is HOST:PORT, for example 127.0.0.1:8000, not {value!r}")
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+"""A word for a command line or an environment, where YAML may read a number."""
+
+PathText = Annotated[Path, Field(strict=False)]
+Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")]
+Count = Annotated[int, Field(gt=0)]
+Duration = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""Seconds."""
+
+
+class Launch(Section):
+    """A vLLM process of our own on this machine."""
+
+    model: str = Field(min_length=1)
+    """A folder or a model id, as vLLM's --model takes it."""
+    args: Annotated[list[Text], AfterValidator(_one_rank)] = []
+    """Further arguments for vLLM; they win over ours."""
+    plugin: bool = True
+    """False launches stock vLLM, without any flag of ours."""
+    port: Annotated[int, Field(gt=0, lt=65536)] | None = None
+    """A free one is chosen where it is left out."""
+    env: dict[str, Text] = {}
+
+
+class Emulated(Section):
+    """An engine that only pretends: real scheduling of memory and time, filler for text."""
+
+    kv_tokens: Count = 8192
+    block_size: Count = 32
+    max_model_len: Count = 4096
+    max_num_seqs: Count = 256
+    max_num_batched_tokens: Count = 2048
+    speed: Duration = 1.0
+    """Engine seconds that pass in a second of the clock."""
+
+
+class EngineSection(Section):
+    """One engine: exactly one of `url`, `launch` and `emulated` says where it comes from."""
+
+    name: Name = ""
+    """`engine-0`, `engine-1`, ... by position in the file where it is left out."""
+    url: Annotated[str, AfterValidator(_base_url)] | None = None
+    launch: Launch | None = None
+    emulated: Emulated | None = None
+    kv_tokens: Count | None = None
+    """For an engine that does not report how many KV tokens it holds."""
+    priority: bool = False
+    """For an engine by url that runs with --scheduling-policy priority, which it does not tell."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        given = [key for key in ("url", "launch", "emulated") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"an engine has exactly one of url, launch and emulated, not {' and '.join(given) or 'none'}"
+            )
+        return self
+
+
+class Pool(Section):
+    """The engines that serve one model, under the name that clients use."""
+
+    model: str = Field(min_length=1)
+    engines: list[EngineSection] = Field(min_length=1)
+
+
+class Limits(Section):
+    """What the gateway bears from a client; times in seconds."""
+
+    body_bytes: Count = 32 * 1024 * 1024
+    first_byte_hold: Duration = 10.0
+    """How long a waiting call sends nothing, so that an error still has a status."""
+    stall: Duration = 60.0
+    """A client that reads nothing for so long is given up."""
+    buffer_bytes: Count = 256 * 1024
+    """What is held for a slow reader before reading from the engine pauses."""
+
+
+def _policy(value: object) -> PolicyConfig:
+    return value if isinstance(value, PolicyConfig) else parse_policy(value)
+
+
+class Config(Section):
+    """The whole file."""
+
+    listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8000"
+    policy: Annotated[InstanceOf[PolicyConfig], BeforeValidator(_policy)] = PRESETS["agentserve"]
+    pools: list[Pool] = Field(min_length=1)
+    limits: Limits = Limits()
+    program_idle_timeout: Duration = 900.0
+    """A program without calls for so long, in seconds, has ended."""
+    state: PathText | None = None
+    """Where what was learned is loaded from and saved to."""
+    event_log: PathText | None = None
+    """Where every event of the brain is written, for `agentserve replay-log`."""
+    allow: list[str] = []
+    """Engine-control fields of a request that clients may send themselves."""
+
+    @property
+    def host(self) -> str:
+        """The address to listen on."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port to listen on."""
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def engines(self) -> Iterator[tuple[Pool, EngineSection]]:
+        """Every engine with its pool, in the order of the file."""
+        return ((pool, engine) for pool in self.pools for engine in pool.engines)
+
+    @model_validator(mode="after")
+    def _name_engines(self) -> Self:
+        for position, (_, engine) in enumerate(self.engines):
+            engine.name = engine.name or f"engine-{position}"
+        repeated = [name for name, count in Counter(engine.name for _, engine in self.engines).items() if count > 1]
+        if repeated:
+            raise ValueError(f"engine names must differ, and {repeated[0]!r} is used more than once")
+        return self
+
+
+def parse(value: object) -> Config:
+    """Reads a configuration from plain data.
+
+    Raises:
+        ConfigError: something in it is wrong.
+    """
+    try:
+        return Config.model_validate(value)
+    except ValidationError as error:
+        raise ConfigError("\n".join(map(_line, error.errors(include_url=False)))) from None
+
+
+def load(path: Path, **overrides: str | None) -> Config:
+    """Reads a configuration file; `overrides` replace its top-level keys where they are not None.
+
+    Raises:
+        ConfigError: the file cannot be read, is no YAML mapping, or something in it is wrong.
+    """
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} must be a mapping with a key `pools`, not {type(value).__name__}")
+    try:
+        return parse(value | {key: given for key, given in overrides.items() if given is not None})
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+
+
+def default_config(model: Path, **overrides: str | None) -> Config:
+    """One local vLLM on the demo model in the folder `model`.
+
+    Raises:
+        ConfigError: an override is wrong.
+    """
+    launch = {"model": str(model), "args": ["--max-model-len", "4096"]}
+    pools = [{"model": DEMO_MODEL_NAME, "engines": [{"launch": launch}]}]
+    return parse({"pools": pools} | {key: given for key, given in overrides.items() if given is not None})
+
+
+def _line(error: ErrorDetails) -> str:
+    context = error.get("ctx", {})
+    if error["type"] == "unknown_key":
+        return f"{_path(*error['loc'], context['key'])}: {error['msg']}"
+    if error["type"] == "missing":
+        return f"{_path(*error['loc'])}: this key is missing"
+    message = str(context["error"]) if "error" in context else f"{error['msg']}, not {error['input']!r}"
+    return f"{_path(*error['loc'])}: {message}" if error["loc"] else message
+
+
+def _path(*parts: int | str) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
