@@ -14,8 +14,6 @@ class Why(StrEnum):
 
     DIRECT = "direct"
     """It did not wait."""
-    QUEUED = "queued"
-    """It waited for its turn."""
     ADMITTED = "admitted"
     """It waited until its program fitted into an engine's memory."""
     AGED = "aged"

@@ -54,7 +54,7 @@ PRESETS: Mapping[str, PolicyConfig] = MappingProxyType(
             ),
             PolicyConfig(
                 "continuum",
-                order=Choice("program_fcfs"),
+                order=Choice("program_fcfs", (("pinned_first", True),)),
                 placement=Choice("sticky"),
                 admission=Choice("unlimited"),
                 retention=Choice("continuum"),

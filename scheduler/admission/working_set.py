@@ -1,0 +1,52 @@
+"""Working-set admission: only as many programs enter an engine as its memory can hold, gaps included.
+
+The idea is Denning's working set (The working set model for program behavior, 1968) with programs for processes: a
+program whose context is not in memory only makes the others thrash, so it waits outside as a whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scheduler.admission.base import Verdict
+from scheduler.state import Call, EngineState, Program
+from scheduler.types import Seconds
+from scheduler.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingSet:
+    """Admits a program if the engine's members, with what they are expected to grow by, leave room for it.
+
+    Attributes:
+        limit: share of the engine's KV tokens that may be reserved.
+        growth: share of the members' expected further growth that is reserved with their present footprints. Members
+            are at different points of their runs, so the whole of it is never needed at once.
+        gap_quantile: a gap longer than this quantile of its tool's makes way for a waiting program.
+        min_patience: shortest such gap, in seconds.
+        max_wait: seconds after which a program's first call enters though it does not fit.
+        max_wait_later: the same for its later calls, which wait only if their program had to make way.
+    """
+
+    limit: float = 1.0
+    growth: float = 0.5
+    gap_quantile: float = 0.95
+    min_patience: float = 1.0
+    max_wait: float = 300.0
+    max_wait_later: float = 15.0
+
+    def verdict(self, view: View, call: Call, engine: EngineState) -> Verdict:
+        if not engine.running and not engine.members:
+            return Verdict.ADMIT
+        if len(engine.running) >= engine.spec.max_num_seqs:
+            return Verdict.STOP
+        reserved = engine.account.capacity - engine.free + self.growth * engine.growth
+        wanted = view.needs(call, engine) + self.growth * view.growth_after(call)
+        return Verdict.ADMIT if reserved + wanted <= self.limit * engine.account.capacity else Verdict.STOP
+
+    def longest_wait(self, view: View, call: Call) -> Seconds:
+        return self.max_wait_later if call.program.served else self.max_wait
+
+    def patience(self, view: View, program: Program) -> Seconds:
+        quantile = view.learned.gaps.quantile(program.key.tenant, program.gap_tools, self.gap_quantile)
+        return max(quantile, self.min_patience)

@@ -1,0 +1,16 @@
+"""No difference between tenants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scheduler.state import Call
+from scheduler.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class NoFairness:
+    """All tenants share one line."""
+
+    def turn(self, view: View, call: Call) -> float:
+        return 0.0

@@ -1,0 +1,179 @@
+"""What the brain learns from traffic and keeps across restarts."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+from scheduler.types import EngineId, Seconds, Tokens
+from tools.gaps import GapModel, SavedGaps
+
+DELAY_WINDOW = 200
+"""Queueing delays of calls that had lost their KV: samples kept for Continuum's T."""
+
+
+@dataclass(slots=True)
+class Average:
+    """A mean that follows its samples: exact over the first `memory` of them, exponential afterwards."""
+
+    value: float
+    count: int = 0
+    memory: int = 50
+
+    def add(self, sample: float) -> None:
+        self.count += 1
+        self.value += (sample - self.value) / min(self.count, self.memory)
+
+
+@dataclass(slots=True)
+class WorkflowStats:
+    """Programs of one tenant's workflow ("" for those that name none)."""
+
+    peak: Average = field(default_factory=lambda: Average(0.0))
+    """Largest context of a program, in tokens."""
+    output: Average = field(default_factory=lambda: Average(128.0))
+    """Output tokens of a call."""
+    calls: Average = field(default_factory=lambda: Average(0.0))
+    """Calls of a program."""
+
+
+@dataclass(slots=True)
+class TurnCorrelation:
+    """Running sums for the correlation of k (calls served) with N - k (calls left) over ended programs."""
+
+    n: int = 0
+    x: float = 0.0
+    y: float = 0.0
+    xx: float = 0.0
+    yy: float = 0.0
+    xy: float = 0.0
+
+    def add_program(self, calls: int) -> None:
+        """Adds the pairs (k, calls - k) for k = 0 .. calls - 1."""
+        for served in range(calls):
+            left = calls - served
+            self.n += 1
+            self.x += served
+            self.y += left
+            self.xx += served * served
+            self.yy += left * left
+            self.xy += served * left
+
+    @property
+    def eta(self) -> float:
+        """-Corr(k, N - k): 1 if all programs are equally long, 0 if turns are geometric. 1 while undefined."""
+        if self.n < 2:
+            return 1.0
+        var_x = self.xx - self.x * self.x / self.n
+        var_y = self.yy - self.y * self.y / self.n
+        if var_x <= 1e-9 or var_y <= 1e-9:
+            return 1.0
+        covariance = self.xy - self.x * self.y / self.n
+        return float(-covariance / (var_x * var_y) ** 0.5)
+
+
+@dataclass(slots=True)
+class Learned:
+    """Everything learned. `to_json` and `from_json` keep all of it."""
+
+    gaps: GapModel = field(default_factory=GapModel)
+    workflows: dict[tuple[str, str], WorkflowStats] = field(default_factory=dict)
+    tokens_per_byte: Average = field(default_factory=lambda: Average(0.25))
+    prefill_rates: dict[EngineId, Average] = field(default_factory=dict)
+    """Prefill tokens per second of each engine."""
+    turns: TurnCorrelation = field(default_factory=TurnCorrelation)
+    eviction_delays: deque[Seconds] = field(default_factory=lambda: deque(maxlen=DELAY_WINDOW))
+
+    def workflow(self, tenant: str, workflow: str) -> WorkflowStats:
+        """The statistics of a workflow, made on first use."""
+        return self.workflows.setdefault((tenant, workflow), WorkflowStats())
+
+    def prefill_rate(self, engine: EngineId, default: float) -> Average:
+        """The engine's prefill rate in tokens per second, made on first use."""
+        rate = self.prefill_rates.get(engine)
+        if rate is None:
+            rate = self.prefill_rates[engine] = Average(default)
+        return rate
+
+    @property
+    def mean_eviction_delay(self) -> Seconds:
+        """Continuum's T: 0 until a call that had lost its KV has waited."""
+        return sum(self.eviction_delays) / len(self.eviction_delays) if self.eviction_delays else 0.0
+
+    def expected_peak(self, tenant: str, workflow: str, context: Tokens) -> Tokens:
+        """The context a program now at `context` tokens is expected to end with.
+
+        The mean of its workflow's ended programs; twice the present context while none has ended.
+        """
+        peak = self.workflow(tenant, workflow).peak
+        return max(context, int(peak.value) if peak.count else 2 * context)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON values."""
+        turns = self.turns
+        return {
+            "gaps": self.gaps.to_json(),
+            "workflows": [
+                [*key, *(_plain(average) for average in (stats.peak, stats.output, stats.calls))]
+                for key, stats in self.workflows.items()
+            ],
+            "tokens_per_byte": _plain(self.tokens_per_byte),
+            "prefill_rates": {engine: _plain(rate) for engine, rate in self.prefill_rates.items()},
+            "turns": [turns.n, turns.x, turns.y, turns.xx, turns.yy, turns.xy],
+            "eviction_delays": list(self.eviction_delays),
+        }
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, object]) -> Learned:
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: the state is not what `to_json` writes.
+        """
+        try:
+            return cls._from_json(state)
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"not a saved state: {error!r}") from error
+
+    @classmethod
+    def _from_json(cls, state: Mapping[str, object]) -> Learned:
+        learned = cls(gaps=GapModel.from_json(cast("SavedGaps", state["gaps"])))
+        for row in _rows(state["workflows"]):
+            tenant, workflow, *averages = row
+            learned.workflows[str(tenant), str(workflow)] = WorkflowStats(*(_average(item) for item in averages))
+        learned.tokens_per_byte = _average(state["tokens_per_byte"])
+        for engine, rate in _mapping(state["prefill_rates"]).items():
+            learned.prefill_rates[EngineId(engine)] = _average(rate)
+        count, *sums = _numbers(state["turns"])
+        learned.turns = TurnCorrelation(int(count), *sums)
+        learned.eviction_delays.extend(_numbers(state["eviction_delays"]))
+        return learned
+
+
+def _plain(average: Average) -> list[float]:
+    return [average.value, average.count]
+
+
+def _average(value: object) -> Average:
+    mean, count = _numbers(value)
+    return Average(mean, int(count))
+
+
+def _rows(value: object) -> list[list[object]]:
+    if not isinstance(value, list):
+        raise TypeError(f"expected a list, not {value!r}")
+    return value
+
+
+def _numbers(value: object) -> list[float]:
+    if not isinstance(value, list) or not all(isinstance(item, int | float) for item in value):
+        raise TypeError(f"expected a list of numbers, not {value!r}")
+    return value
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected an object, not {value!r}")
+    return value

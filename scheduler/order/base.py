@@ -1,0 +1,20 @@
+"""Order: which of the waiting calls goes next, at the gateway and inside the engine."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from scheduler.state import Call
+from scheduler.view import View
+
+
+class Order(Protocol):
+    """An order policy whose keys do not change while a call waits."""
+
+    def key(self, view: View, call: Call) -> float:
+        """The call's place in line, smaller first; ties go to the call that arrived first."""
+        ...
+
+    def priority(self, view: View, call: Call) -> int:
+        """The request priority for vLLM, smaller first; equal ones are served in order of arrival there."""
+        ...

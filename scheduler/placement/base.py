@@ -1,0 +1,18 @@
+"""Placement: which engine a call goes to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from scheduler.admission.base import Admission
+from scheduler.state import Call, EngineState
+from scheduler.view import View
+
+
+class Placement(Protocol):
+    """A placement policy."""
+
+    def choose(self, view: View, call: Call, engines: Sequence[EngineState], admission: Admission) -> EngineState:
+        """One of `engines` (at least one; all are up, serve the call's model and have not failed it)."""
+        ...

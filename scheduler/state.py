@@ -1,0 +1,145 @@
+"""What the brain knows: calls, programs, engines. Only the brain changes these; policies read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from scheduler.account import Account
+from scheduler.types import CallId, EngineId, EngineSpec, PrefixMark, ProgramKey, Seconds, Tokens
+
+
+class EngineStatus(Enum):
+    """Whether an engine takes calls."""
+
+    UP = "up"
+    DRAINING = "draining"
+    DOWN = "down"
+
+
+@dataclass(slots=True, eq=False)
+class Program:
+    """One agent run. `rank` is its place by first arrival; a sub-agent has its parent's."""
+
+    key: ProgramKey
+    rank: int
+    arrived: Seconds
+    workflow: str
+    parent: ProgramKey | None
+    tokens_per_byte: float
+    last_seen: Seconds
+    calls: dict[CallId, Call] = field(default_factory=dict)
+    """Its calls that wait or run."""
+    engine: EngineId | None = None
+    """Where its KV is, or was last."""
+    member: bool = False
+    """It is admitted to `engine`: its footprint is reserved there, in calls and in gaps."""
+    marks: tuple[PrefixMark, ...] = ()
+    """The prefix of its latest prompt, thinned."""
+    context: Tokens = 0
+    """Tokens of its latest context, prompt and answer."""
+    growth: Tokens = 0
+    """Tokens it is expected still to grow by, as counted in its engine's `growth`."""
+    peak: Tokens = 0
+    served: int = 0
+    gap_since: Seconds | None = None
+    gap_tools: tuple[str, ...] = ()
+    gap_number: int = 0
+    overdue: bool = False
+    """Its gap has lasted longer than nearly all do."""
+    pin_until: Seconds = 0.0
+    """Its KV is pinned until then; 0 if it is not."""
+    ending: bool = False
+    """No further call will come."""
+    remaining_calls: int | None = None
+    expected_gap: Seconds | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One request, from arrival until it is finished, failed, cancelled or rejected."""
+
+    id: CallId
+    program: Program
+    model: str
+    arrived: Seconds
+    sequence: int
+    prompt: Tokens
+    """Estimated from bytes unless the driver knew it."""
+    prompt_bytes: int
+    marks: tuple[PrefixMark, ...]
+    expected_output: Tokens
+    extends: bool
+    """Its prompt extends the program's known history."""
+    final: bool
+    stage: str
+    deadline: Seconds | None
+    key: tuple[float, ...] = ()
+    """Its place in the waiting line."""
+    aged: bool = False
+    failed_on: tuple[EngineId, ...] = ()
+    engine: EngineId | None = None
+    """Set while it is dispatched."""
+    dispatched: Seconds = 0.0
+    first_token: Seconds | None = None
+    prefill_ahead: Tokens = 0
+    """Uncached prompt tokens the engine had to prefill before this call's."""
+    uncached: Tokens = 0
+    output: Tokens = 0
+    ttl: Seconds = 0.0
+    """The pin that went with it."""
+
+    @property
+    def footprint_tokens(self) -> Tokens:
+        return self.prompt + max(self.expected_output, self.output)
+
+
+@dataclass(slots=True, eq=False)
+class EngineState:
+    """One engine, its account and what is on it."""
+
+    id: EngineId
+    spec: EngineSpec
+    account: Account
+    status: EngineStatus = EngineStatus.UP
+    running: dict[CallId, Call] = field(default_factory=dict)
+    members: dict[ProgramKey, Program] = field(default_factory=dict)
+    overdue: dict[ProgramKey, Program] = field(default_factory=dict)
+    """Members whose gap has lasted too long, in the order in which it became so."""
+    growth: Tokens = 0
+    """What the members are expected still to grow by."""
+    backlog: Tokens = 0
+    """Uncached prompt tokens of calls that were sent and have no first token yet."""
+    foreign: Tokens = 0
+    """KV tokens in use by requests that are not ours, by the latest scrape."""
+    drift: Tokens = 0
+    """Our count of the running calls' tokens minus the engine's, at the latest scrape."""
+
+    @property
+    def free(self) -> Tokens:
+        """Tokens neither held, nor in foreign use. May be negative: estimates can fall short."""
+        return self.account.capacity - self.account.occupied - self.foreign
+
+
+def thin(marks: tuple[PrefixMark, ...]) -> tuple[PrefixMark, ...]:
+    """Keeps marks 1, 2, 3, 4, 6, 8, 12, 16, 24, ... and the last: enough to find what two prompts share.
+
+    A segment that ends at a given mark starts at the same mark in every prompt, so equal hashes are equal segments.
+    """
+    last = len(marks)
+    return tuple(mark for number, mark in enumerate(marks, 1) if number == last or _is_kept(number))
+
+
+def _is_kept(number: int) -> bool:
+    odd = number
+    while odd % 2 == 0:
+        odd //= 2
+    return odd == 1 or odd == 3
+
+
+def extends(prompt: tuple[PrefixMark, ...], known: tuple[PrefixMark, ...]) -> bool:
+    """Whether a prompt begins with the whole of a known one."""
+    if not known:
+        return False
+    last = known[-1]
+    return any(mark == last for mark in prompt)

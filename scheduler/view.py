@@ -1,0 +1,50 @@
+"""What policies may see: the brain's state at one moment, and the quantities derived from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scheduler.account import footprint
+from scheduler.learned import Learned
+from scheduler.state import Call, EngineState, Program
+from scheduler.types import EngineId, ProgramKey, Seconds, Tokens
+
+
+@dataclass(slots=True)
+class View:
+    """A read-only look at the brain. Policies compute from it and change nothing they find in it."""
+
+    now: Seconds
+    engines: Mapping[EngineId, EngineState]
+    programs: Mapping[ProgramKey, Program]
+    learned: Learned
+
+    def prefill_seconds(self, engine: EngineState, tokens: Tokens) -> Seconds:
+        """How long the engine takes to prefill that many uncached tokens."""
+        return tokens / self.learned.prefill_rate(engine.id, engine.spec.prefill_tokens_per_s).value
+
+    def uncached(self, call: Call, engine: EngineState) -> Tokens:
+        """Prompt tokens the engine would have to prefill, if it still has what it had of the program."""
+        program = call.program
+        if program.engine == engine.id and call.extends:
+            return max(call.prompt - program.context, 1)
+        return call.prompt
+
+    def finish_prefill(self, call: Call, engine: EngineState) -> Seconds:
+        """Seconds until the call's first token there: the uncached tokens sent before it, then its own."""
+        return self.prefill_seconds(engine, engine.backlog + self.uncached(call, engine))
+
+    def needs(self, call: Call, engine: EngineState) -> Tokens:
+        """Tokens the engine's account would grow by, should the call be dispatched there."""
+        program = call.program
+        held = footprint(call.marks, call.prompt / max(call.prompt_bytes, 1), call.footprint_tokens)
+        resting = program.context if program.engine == engine.id and program.key in engine.account else 0
+        return max(engine.account.added_by(held) - resting, 0)
+
+    def growth_after(self, call: Call) -> Tokens:
+        """Tokens the call's program is expected to grow by after this call."""
+        program = call.program
+        reached = call.footprint_tokens
+        peak = self.learned.expected_peak(program.key.tenant, program.workflow, reached)
+        return peak - reached
