@@ -1,0 +1,69 @@
+"""Random quantities of the generators. The source of randomness is passed in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+
+class Distribution(Protocol):
+    """A random number of some unit."""
+
+    def draw(self, rng: Random) -> float:
+        """One independent sample."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """Equally likely anywhere from `low` to `high`."""
+
+    low: float
+    high: float
+
+    def draw(self, rng: Random) -> float:
+        return rng.uniform(self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class UniformInt:
+    """Equally likely each whole number from `low` to `high`, both included."""
+
+    low: int
+    high: int
+
+    def draw(self, rng: Random) -> float:
+        return rng.randint(self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """The normal distribution, redrawn while below `low`."""
+
+    mean: float
+    sd: float
+    low: float
+
+    def draw(self, rng: Random) -> float:
+        while (value := rng.gauss(self.mean, self.sd)) < self.low:
+            pass
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class LogNormal:
+    """exp of a normal distribution around ln(median) with deviation `sigma`; what exceeds `cut` becomes `cut`."""
+
+    median: float
+    sigma: float
+    cut: float = math.inf
+
+    @classmethod
+    def with_mean(cls, mean: float, sigma: float) -> LogNormal:
+        """The uncut one of this mean: median = mean / exp(sigma^2 / 2)."""
+        return cls(mean / math.exp(sigma**2 / 2), sigma)
+
+    def draw(self, rng: Random) -> float:
+        return min(self.cut, rng.lognormvariate(math.log(self.median), self.sigma))

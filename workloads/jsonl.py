@@ -1,0 +1,107 @@
+"""JSON Lines files whose first line names the schema and its version, and programs in that form."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from workloads.program import Program, WorkloadError, check_workload
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first line of a file."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    schema: str
+    version: int
+
+
+_HEADER = TypeAdapter(Header)
+
+
+class Lines(Generic[Item]):
+    """A file format: one header line, then one JSON object a line, each an `Item` (a dataclass)."""
+
+    def __init__(self, schema: str, version: int, item: type[Item]) -> None:
+        self._header = Header(schema, version)
+        self._adapter = TypeAdapter(item)
+
+    def write(self, path: Path, items: Iterable[Item]) -> None:
+        """Writes the items one by one; the file appears under its name only when it is complete."""
+        draft = path.with_name(path.name + ".part")
+        with draft.open("wb") as file:
+            file.write(_HEADER.dump_json(self._header) + b"\n")
+            for item in items:
+                file.write(self._adapter.dump_json(item, exclude_defaults=True) + b"\n")
+        os.replace(draft, path)
+
+    def read(self, path: Path) -> Iterator[Item]:
+        """Yields the items one by one as it reads. Empty lines are passed over.
+
+        Raises:
+            WorkloadError: the file is of another schema or version, or a line is not what it should be. The message
+                names the file, the line and the field.
+        """
+        with path.open("rb") as file:
+            self._check_header(path, file.readline())
+            for number, line in enumerate(file, start=2):
+                if line.strip():
+                    yield _parse(self._adapter, path, number, line)
+
+    def _check_header(self, path: Path, line: bytes) -> None:
+        found = _parse(_HEADER, path, 1, line)
+        if found != self._header:
+            raise WorkloadError(
+                f"{path}:1: this is {found.schema} version {found.version}; "
+                f"expected {self._header.schema} version {self._header.version}"
+            )
+
+
+PROGRAMS = Lines("agentserve.programs", 1, Program)
+
+
+def write_programs(path: Path, programs: Iterable[Program]) -> None:
+    """Writes one program a line."""
+    PROGRAMS.write(path, programs)
+
+
+def read_programs(path: Path) -> Iterator[Program]:
+    """Yields programs as it reads, each checked on its own (see `load_programs`).
+
+    Raises:
+        WorkloadError: as `Lines.read`.
+    """
+    return PROGRAMS.read(path)
+
+
+def load_programs(path: Path) -> list[Program]:
+    """Reads all programs and checks them against each other.
+
+    Raises:
+        WorkloadError: as `Lines.read` and `check_workload`; the message names the file.
+    """
+    programs = list(PROGRAMS.read(path))
+    try:
+        check_workload(programs)
+    except WorkloadError as error:
+        raise WorkloadError(f"{path}: {error}") from None
+    return programs
+
+
+def _parse(adapter: TypeAdapter[Item], path: Path, number: int, line: bytes) -> Item:
+    try:
+        return adapter.validate_json(line, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "line"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise WorkloadError(f"{path}:{number}: {field}: {reason}") from None
