@@ -1,0 +1,66 @@
+"""Errors in the shape of OpenAI's API."""
+
+from __future__ import annotations
+
+import json
+
+from scheduler.actions import Reject, RejectReason
+
+
+class ApiError(Exception):
+    """An answer that is an error: its HTTP status and the fields of OpenAI's error object."""
+
+    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+
+    @property
+    def type(self) -> str:
+        """OpenAI's word for the kind of error."""
+        return "invalid_request_error" if self.status < 500 else "server_error"
+
+    def body(self) -> bytes:
+        """The JSON that OpenAI's clients read; it is also the data of an error event in a stream."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return json.dumps({"error": error}).encode()
+
+
+def wrong(param: str, must: str) -> ApiError:
+    """The error for a parameter that is not what it must be."""
+    return ApiError(400, f"{param} must be {must}", param=param, code="invalid_value")
+
+
+def too_large(limit: int) -> ApiError:
+    """The error for a body over the limit, in bytes."""
+    return ApiError(413, f"the request body is larger than {limit} bytes", code="request_too_large")
+
+
+def unknown_model(model: str, models: list[str]) -> ApiError:
+    """The error for a model no pool serves."""
+    message = f"the model {model!r} does not exist; this server has {', '.join(sorted(models))}"
+    return ApiError(404, message, param="model", code="model_not_found")
+
+
+def too_long(tokens: int, limit: int) -> ApiError:
+    """The error for a prompt of at least `tokens` tokens on engines that take `limit`."""
+    message = f"this model's maximum context length is {limit} tokens, but the prompt has at least {tokens}"
+    return ApiError(400, message, code="context_length_exceeded")
+
+
+_REJECTED = {
+    RejectReason.UNKNOWN_MODEL: (404, "model_not_found"),
+    RejectReason.TOO_LONG: (400, "context_length_exceeded"),
+    RejectReason.NO_ENGINE: (503, "no_engine"),
+    RejectReason.ENGINES_FAILED: (502, "engines_failed"),
+    RejectReason.DUPLICATE: (409, "duplicate"),
+}
+
+
+def rejected(reject: Reject, last_failure: str) -> ApiError:
+    """The error for a call the scheduler cannot serve, with what the last engine that was tried did."""
+    status, code = _REJECTED[reject.reason]
+    message = f"{reject.detail} ({last_failure})" if last_failure else reject.detail
+    return ApiError(status, message, code=code)
