@@ -23,8 +23,3 @@ def value_of(args: Sequence[str], *names: str) -> str | None:
         following = args[position + 1] if position + 1 < len(args) else ""
         value = rest if equals else "" if following.startswith("--") else following
     return value
-
-
-def given(args: Sequence[str], name: str) -> bool:
-    """Whether an option is among the arguments."""
-    return value_of(args, name) is not None

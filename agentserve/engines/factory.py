@@ -1,0 +1,30 @@
+"""From the configuration to engines that can be started."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from agentserve.config import Config, EngineSection
+from agentserve.engines.attached import AttachedEngine
+from agentserve.engines.launched import LaunchedEngine
+from agentserve.engines.probe import Known
+from scheduler.types import EngineId
+
+
+def default_logs() -> Path:
+    """The folder for the logs of launched engines: one file an engine, written anew with every gateway."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "agentserve" / "logs"
+
+
+def build_engines(config: Config, logs: Path) -> list[AttachedEngine]:
+    """All engines of all pools, in the order of the file; none is started."""
+    return [_build(engine, pool.model, logs) for pool, engine in config.engines]
+
+
+def _build(section: EngineSection, model: str, logs: Path) -> AttachedEngine:
+    name = EngineId(section.name)
+    if section.launch is not None:
+        return LaunchedEngine(name, section.launch, model, logs / f"{section.name}.log")
+    known = Known(model, kv_tokens=section.kv_tokens, priority=section.priority)
+    return AttachedEngine(name, section.url or "", known)

@@ -1,0 +1,120 @@
+"""Finding out what an engine is and can do. What it lacks makes it a smaller set, told in one line each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import httpx
+from pydantic import BaseModel
+
+from agentserve.engines import metrics
+from agentserve.engines.arguments import DATA_PARALLEL_REFUSED
+from agentserve.engines.base import EngineError, Progress
+from agentserve.engines.http import HttpLeg, read
+from scheduler.types import EngineSpec, Tokens
+
+PLUGIN_PATH = "/agentserve/v1/plugin"
+
+FALLBACK_MODEL_LEN = 131_072
+"""Tokens of context for an engine that does not tell its limit: long enough that we refuse nothing it might take."""
+
+FALLBACK_CONTEXTS = 4
+"""Full contexts that we suppose to fit into the KV memory of an engine that does not tell its size."""
+
+FALLBACK_BLOCK_SIZE = 16
+"""Tokens a block, as most engines have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of an engine from elsewhere, because it does not tell it over HTTP."""
+
+    model: str
+    """The name it has to serve."""
+    kv_tokens: Tokens | None = None
+    """Used where the engine does not report its own."""
+    priority: bool = False
+    max_num_seqs: int = 256
+
+
+class _Model(BaseModel):
+    id: str
+    max_model_len: int | None = None
+
+
+class _Models(BaseModel):
+    data: list[_Model]
+
+
+class _Plugin(BaseModel):
+    plugin: str
+
+
+async def probe(leg: HttpLeg, known: Known, progress: Progress) -> EngineSpec:
+    """Asks an engine what it is, and says through `progress` what it lacks.
+
+    Raises:
+        EngineError: it does not answer, does not serve the model, or is of a kind that cannot be served.
+    """
+    models = await _models(leg, known)
+    max_model_len = max((model.max_model_len or 0 for model in models), default=0) or FALLBACK_MODEL_LEN
+    scrape = await _scrape(leg)
+    retention = await _has_plugin(leg)
+    spec = EngineSpec(
+        models=tuple(model.id for model in models),
+        kv_tokens=(scrape and scrape.kv_tokens) or known.kv_tokens or FALLBACK_CONTEXTS * max_model_len,
+        block_size=(scrape and scrape.block_size) or FALLBACK_BLOCK_SIZE,
+        max_model_len=max_model_len,
+        max_num_seqs=known.max_num_seqs,
+        retention=retention,
+        priority=known.priority,
+    )
+    for lack in _lacks(spec, scrape, known):
+        progress(f"engine {leg.engine} {lack}")
+    return spec
+
+
+def _lacks(spec: EngineSpec, scrape: metrics.Scrape | None, known: Known) -> list[str]:
+    lacks = []
+    if scrape is None:
+        lacks.append("has no vLLM metrics: its load is estimated from what is sent to it")
+    if (scrape is None or scrape.kv_tokens is None) and known.kv_tokens is None:
+        lacks.append(f"does not tell its KV memory: {spec.kv_tokens} tokens are assumed (set kv_tokens)")
+    if not spec.retention:
+        lacks.append("runs without the agentserve plugin: KV is not kept through tool calls")
+    if not spec.priority:
+        lacks.append("is not known to order its queue by priority: order is kept by holding calls back")
+    return lacks
+
+
+async def _models(leg: HttpLeg, known: Known) -> list[_Model]:
+    answer = await leg.get("/v1/models")
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return [_Model(id=known.model)]
+    models = read(leg.engine, answer, _Models).data
+    names = [model.id for model in models]
+    if known.model not in names:
+        served = ", ".join(names) or "nothing"
+        raise EngineError(f"engine {leg.engine} serves {served}, not {known.model}: name its pool after what it serves")
+    return models
+
+
+async def _scrape(leg: HttpLeg) -> metrics.Scrape | None:
+    answer = await leg.get("/metrics")
+    if answer.status_code != httpx.codes.OK:
+        return None
+    try:
+        scrape = metrics.read(answer.text)
+    except ValueError:
+        return None
+    if scrape is not None and len(scrape.ranks) > 1:
+        raise EngineError(f"engine {leg.engine} cannot be served: {DATA_PARALLEL_REFUSED}")
+    return scrape
+
+
+async def _has_plugin(leg: HttpLeg) -> bool:
+    answer = await leg.get(PLUGIN_PATH)
+    try:
+        return read(leg.engine, answer, _Plugin).plugin == "agentserve"
+    except EngineError:
+        return False
