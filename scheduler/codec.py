@@ -72,7 +72,7 @@ def _typed(hint: Any, value: Any) -> Any:
     if origin is tuple:
         return _tuple(arguments, value)
     build: Callable[..., Any] = hint
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return _object(hint, value)
     if hasattr(hint, "_fields"):
         return build(*value)

@@ -1,0 +1,174 @@
+"""The brain's books: calls, programs, engines, and the entries that tie them together.
+
+Nothing here decides anything. A program is a *member* of the engine it was admitted to: its footprint stays in that
+engine's account through its gaps, until it ends, moves or makes way.
+"""
+
+from __future__ import annotations
+
+from scheduler.account import footprint
+from scheduler.learned import Learned
+from scheduler.state import Call, EngineState, EngineStatus, Program
+from scheduler.types import CallId, EngineId, ProgramKey, Seconds
+
+
+class Books:
+    """The tables, and every change to them that must leave them in agreement."""
+
+    def __init__(self, learned: Learned) -> None:
+        self.learned = learned
+        self.calls: dict[CallId, Call] = {}
+        self.programs: dict[ProgramKey, Program] = {}
+        self.engines: dict[EngineId, EngineState] = {}
+        self.room_made = False
+        """Memory was given back, or an engine came: a waiting call may fit now."""
+
+    def home(self, program: Program) -> EngineState | None:
+        """The engine where the program's KV is, or was last."""
+        return self.engines.get(program.engine) if program.engine is not None else None
+
+    def pool(self, model: str) -> list[EngineState]:
+        """The engines that serve a model, whatever their status."""
+        return [engine for engine in self.engines.values() if model in engine.spec.models]
+
+    def candidates(self, call: Call) -> list[EngineState]:
+        """The engines that might take a call now."""
+        failed = call.failed_on
+        return [
+            engine
+            for engine in self.engines.values()
+            if engine.status is EngineStatus.UP and call.model in engine.spec.models and engine.id not in failed
+        ]
+
+    def put_on(self, call: Call, engine: EngineState, now: Seconds, uncached: int) -> None:
+        """Enters a dispatched call, and makes its program a member."""
+        program = call.program
+        if program.engine != engine.id:
+            self.leave(program)
+        engine.account.drop(program.key)
+        program.engine = engine.id
+        program.member = True
+        engine.members[program.key] = program
+        call.engine = engine.id
+        call.dispatched = now
+        call.uncached = uncached
+        call.prefill_ahead = engine.backlog
+        engine.backlog += uncached
+        engine.running[call.id] = call
+        self.charge(call, engine)
+
+    def charge(self, call: Call, engine: EngineState) -> None:
+        """Charges the account with what a running call holds and is expected to hold."""
+        tokens_per_byte = call.prompt / max(call.prompt_bytes, 1)
+        engine.account.hold(call.id, footprint(call.marks, tokens_per_byte, call.footprint_tokens))
+        if call.program.engine == engine.id:
+            self.set_growth(call.program, engine)
+
+    def rest(self, program: Program, engine: EngineState) -> None:
+        """Charges the account with the context of a member in its gap."""
+        engine.account.hold(program.key, footprint(program.marks, program.tokens_per_byte, program.context))
+        self.set_growth(program, engine)
+
+    def set_growth(self, program: Program, engine: EngineState) -> None:
+        """Counts anew what a member is expected still to grow by."""
+        reached = program.context
+        for call in program.calls.values():
+            reached = max(reached, call.footprint_tokens)
+        peak = self.learned.expected_peak(program.key.tenant, program.workflow, reached)
+        engine.growth += peak - reached - program.growth
+        program.growth = peak - reached
+
+    def first_token(self, call: Call, now: Seconds) -> None:
+        """The call's prefill is done."""
+        if call.engine is None or call.first_token is not None:
+            return
+        call.first_token = now
+        engine = self.engines[call.engine]
+        if call.id in engine.running:
+            engine.backlog -= call.uncached
+
+    def take_off(self, call: Call) -> None:
+        """Takes a dispatched call off its engine; it may be dispatched again."""
+        if call.engine is None:
+            return
+        engine = self.engines[call.engine]
+        if engine.running.pop(call.id, None) is not None:
+            engine.account.drop(call.id)
+            if call.first_token is None:
+                engine.backlog -= call.uncached
+        call.engine = None
+        call.first_token = None
+        call.output = 0
+        self.room_made = True
+
+    def forget(self, call: Call) -> None:
+        """Removes a call that neither waits nor runs any more."""
+        del self.calls[call.id]
+        del call.program.calls[call.id]
+
+    def leave(self, program: Program) -> None:
+        """Ends a membership; `program.engine` stays, as the place where its KV was."""
+        self.not_overdue(program)
+        engine = self.home(program)
+        if not program.member or engine is None:
+            return
+        del engine.members[program.key]
+        engine.account.drop(program.key)
+        engine.growth -= program.growth
+        program.growth = 0
+        program.member = False
+        self.room_made = True
+
+    def overdue(self, program: Program, engine: EngineState) -> None:
+        """Marks a member whose gap has lasted too long."""
+        program.overdue = True
+        engine.overdue[program.key] = program
+        self.room_made = True
+
+    def not_overdue(self, program: Program) -> None:
+        """Takes that mark away."""
+        if program.overdue and (engine := self.home(program)) is not None:
+            del engine.overdue[program.key]
+        program.overdue = False
+
+    def empty(self, engine: EngineState) -> None:
+        """All its KV is lost. Calls that ran there stay known until the driver says how each one ended."""
+        for program in list(engine.members.values()):
+            program.pin_until = 0.0
+            self.leave(program)
+            program.engine = None
+        engine.running.clear()
+        engine.account.clear()
+        engine.backlog = engine.foreign = engine.drift = 0
+        self.room_made = True
+
+    def check_integrity(self) -> None:
+        """Checks that the tables agree with each other.
+
+        Raises:
+            AssertionError: they do not; the message says which.
+        """
+        for name, call in self.calls.items():
+            assert call.program.calls.get(name) is call, f"call {name} is unknown to its program"
+            assert self.programs.get(call.program.key) is call.program, f"call {name} of a forgotten program"
+        for engine in self.engines.values():
+            self._check_engine(engine)
+        for key, program in self.programs.items():
+            if program.member:
+                engine_of = self.home(program)
+                assert engine_of is not None, f"program {key} is a member of nothing"
+                assert engine_of.members.get(key) is program, f"{engine_of.id} misses its member {key}"
+
+    def _check_engine(self, engine: EngineState) -> None:
+        engine.account.check_integrity()
+        for name, call in engine.running.items():
+            assert self.calls.get(name) is call, f"{engine.id} runs the forgotten call {name}"
+            assert call.engine == engine.id, f"{engine.id} runs {name}, which is on {call.engine}"
+            assert name in engine.account, f"running call {name} is not in the account"
+        growth = sum(program.growth for program in engine.members.values())
+        assert engine.growth == growth, f"{engine.id}: growth {engine.growth} is not its members' {growth}"
+        backlog = sum(call.uncached for call in engine.running.values() if call.first_token is None)
+        assert engine.backlog == backlog, f"{engine.id}: backlog {engine.backlog} is not its calls' {backlog}"
+        assert engine.overdue.keys() <= engine.members.keys(), f"{engine.id}: overdue programs that are no members"
+        if not engine.running and not engine.members:
+            assert engine.account.occupied == 0, f"{engine.id} is empty, yet {engine.account.occupied} tokens are held"
