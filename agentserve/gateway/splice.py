@@ -26,7 +26,7 @@ class Edit:
     drop: Collection[str] = ()
 
 
-NewValue: TypeAlias = "str | int | float | bool | Edit | None"
+NewValue: TypeAlias = "str | int | float | bool | Mapping[str, str | int | float] | Edit | None"
 
 
 class Member(NamedTuple):

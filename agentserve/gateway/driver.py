@@ -1,0 +1,246 @@
+"""Drives the brain by the wall clock: stamps events, runs the actions they lead to, wakes it when it asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from agentserve.engines.base import Engine, PinReport, Pulse
+from agentserve.gateway.interrupt import Cause, Interruptible
+from agentserve.gateway.metrics import Metrics
+from agentserve.gateway.pins import PinLine
+from scheduler.actions import Abort, Action, Dispatch, Reject, Release, Retain
+from scheduler.brain import Brain, Decision
+from scheduler.events import (
+    CallArrived,
+    CallCancelled,
+    CallFailed,
+    CallFinished,
+    CallFirstToken,
+    CallProgressed,
+    CallSent,
+    DispatchFailed,
+    EngineDown,
+    EngineObserved,
+    EngineUp,
+    Event,
+    FailureReason,
+    PinReported,
+    Wakeup,
+)
+from scheduler.types import CallId, EngineId, EngineSpec, ProgramKey, Seconds, TenantId, Tokens, Usage
+
+Record = Callable[[Event, Decision], None]
+"""Called with every event and what the brain decided, in order."""
+
+
+class Ticket:
+    """A call from its arrival to its end, as the two sides of the gateway share it."""
+
+    def __init__(self, call: CallId, model: str, program: ProgramKey, arrived: Seconds) -> None:
+        self.call = call
+        self.model = model
+        self.program = program
+        self.arrived = arrived
+        self.over = False
+        self.dispatch: Dispatch | None = None
+        """The latest; None while the call waits."""
+        self.whole = Interruptible()
+        self.attempt = Interruptible()
+        self._decision = _future()
+
+    async def decision(self) -> Dispatch | Reject:
+        """Waits for what the brain decides next."""
+        return await self._decision
+
+    def decide(self, decision: Dispatch | Reject) -> None:
+        """Takes the brain's decision."""
+        if isinstance(decision, Dispatch):
+            self.dispatch = decision
+        if not self._decision.done():
+            self._decision.set_result(decision)
+
+    def wait_again(self) -> None:
+        """Back to waiting, after a dispatch that failed."""
+        self.dispatch = None
+        self.attempt = Interruptible()
+        self._decision = _future()
+
+
+class Driver:
+    """Owns the brain of one gateway. Everything happens in one event loop; nothing here waits."""
+
+    def __init__(self, brain: Brain, metrics: Metrics, record: Record | None = None) -> None:
+        self.brain = brain
+        self.metrics = metrics
+        self.engines: dict[EngineId, Engine] = {}
+        """Those that are up."""
+        self.specs: dict[EngineId, EngineSpec] = {}
+        """Of every engine that has ever been up."""
+        self._record = record
+        self._loop = asyncio.get_running_loop()
+        self._start = self._loop.time()
+        self._last = 0.0
+        self._tickets: dict[CallId, Ticket] = {}
+        self._pins: dict[EngineId, tuple[PinLine, asyncio.Task[None]]] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at: Seconds | None = None
+
+    # --- time and the brain -----------------------------------------------------------------------------------------
+
+    def now(self) -> Seconds:
+        """Seconds since the driver started; never runs backwards."""
+        self._last = max(self._last, self._loop.time() - self._start)
+        return self._last
+
+    def handle(self, event: Event) -> None:
+        """Gives the brain an event and does what it decides. `event.at` is `now()`."""
+        decision = self.brain.handle(event)
+        if self._record is not None:
+            self._record(event, decision)
+        for action in decision.actions:
+            self._act(action)
+        self._set_alarm(decision.next_wakeup)
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case Dispatch() | Reject():
+                self._decide(action)
+            case Retain(program, engine, ttl):
+                self._order(engine, program, ttl)
+            case Release(program, engine):
+                self._order(engine, program, 0.0)
+            case Abort(call):
+                if call in self._tickets:
+                    self._tickets[call].whole.end(Cause.ABORTED)
+
+    def _decide(self, decision: Dispatch | Reject) -> None:
+        ticket = self._tickets[decision.call]
+        if isinstance(decision, Reject):
+            self._forget(ticket, "rejected")
+        else:
+            self.metrics.queue_seconds.labels(ticket.model).observe(decision.waited)
+        ticket.decide(decision)
+
+    def _order(self, engine: EngineId, program: ProgramKey, ttl: Seconds) -> None:
+        if engine in self._pins:
+            self._pins[engine][0].order(program, ttl)
+
+    def _set_alarm(self, at: Seconds | None) -> None:
+        if at == self._alarm_at:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = None if at is None else self._loop.call_at(self._start + at, self._wake)
+
+    def _wake(self) -> None:
+        self._alarm = self._alarm_at = None
+        self.handle(Wakeup(self.now()))
+
+    # --- calls ------------------------------------------------------------------------------------------------------
+
+    def arrive(self, event: CallArrived) -> Ticket:
+        """Takes a new call in. Its decision may be there at once."""
+        ticket = Ticket(event.call, event.model, event.program, event.at)
+        self._tickets[ticket.call] = ticket
+        self.handle(event)
+        return ticket
+
+    def sent(self, ticket: Ticket) -> None:
+        """The call leaves for its engine."""
+        self.handle(CallSent(self.now(), ticket.call))
+
+    def first_token(self, ticket: Ticket) -> None:
+        """The engine's first output token is there."""
+        now = self.now()
+        self.metrics.ttft_seconds.labels(ticket.model).observe(now - ticket.arrived)
+        self.handle(CallFirstToken(now, ticket.call))
+
+    def progressed(self, ticket: Ticket, output: Tokens) -> None:
+        """The call has `output` tokens."""
+        self.handle(CallProgressed(self.now(), ticket.call, output))
+
+    def dispatch_failed(self, ticket: Ticket, engine: EngineId, reason: FailureReason) -> None:
+        """The engine did not take the call; the next decision follows."""
+        self.metrics.dispatch_failures.labels(engine, reason.value).inc()
+        ticket.wait_again()
+        self.handle(DispatchFailed(self.now(), ticket.call, engine, reason))
+
+    def finished(self, ticket: Ticket, usage: Usage | None, tools: tuple[str, ...]) -> None:
+        """The call's last token is there."""
+        if ticket.over:
+            return
+        self._forget(ticket, "finished")
+        if usage is not None:
+            self.metrics.count_tokens(ticket.model, usage)
+        self._watch_pin(ticket)
+        self.handle(CallFinished(self.now(), ticket.call, usage, tools))
+
+    def failed(self, ticket: Ticket, reason: FailureReason) -> None:
+        """The call ends without its answer."""
+        if ticket.over:
+            return
+        self._forget(ticket, reason.value)
+        self.handle(CallFailed(self.now(), ticket.call, reason))
+
+    def cancelled(self, ticket: Ticket, status: str = "cancelled") -> None:
+        """The call is not wanted any more. Does nothing if it has ended."""
+        if ticket.over:
+            return
+        self._forget(ticket, status)
+        self.handle(CallCancelled(self.now(), ticket.call))
+
+    def _forget(self, ticket: Ticket, status: str) -> None:
+        ticket.over = True
+        del self._tickets[ticket.call]
+        self.metrics.calls.labels(ticket.model, status).inc()
+
+    def _watch_pin(self, ticket: Ticket) -> None:
+        dispatch = ticket.dispatch
+        if dispatch is not None and dispatch.ttl > 0 and dispatch.engine in self._pins:
+            self._pins[dispatch.engine][0].watch(dispatch.ttl)
+
+    # --- engines ----------------------------------------------------------------------------------------------------
+
+    def engine_up(self, engine: Engine, spec: EngineSpec) -> None:
+        """An engine is healthy, and empty."""
+        self.engines[engine.name] = engine
+        self.specs[engine.name] = spec
+        if spec.retention:
+            line = PinLine(engine, lambda report: self._pin_reported(engine.name, report))
+            self._pins[engine.name] = line, self._loop.create_task(line.run())
+        self.handle(EngineUp(self.now(), engine.name, spec))
+
+    def engine_down(self, engine: Engine, reason: str) -> None:
+        """An engine is gone, `reason` says why; the calls it was running are ended or go elsewhere."""
+        self.engines.pop(engine.name, None)
+        if engine.name in self._pins:
+            self._pins.pop(engine.name)[1].cancel()
+        self.handle(EngineDown(self.now(), engine.name))
+        for ticket in list(self._tickets.values()):
+            if ticket.dispatch is not None and ticket.dispatch.engine == engine.name:
+                ticket.attempt.end(Cause.LOST)
+
+    def engine_observed(self, engine: Engine, as_of: Seconds, pulse: Pulse) -> None:
+        """A scrape that began at `as_of` by the loop's clock."""
+        at = self.now()
+        begun = min(at, max(0.0, as_of - self._start))
+        self.handle(EngineObserved(at, engine.name, begun, pulse.running, pulse.waiting, pulse.kv_used, pulse.retained))
+
+    def _pin_reported(self, engine: EngineId, report: PinReport) -> None:
+        self.metrics.pins.labels(engine, report.outcome.value).inc()
+        tenant, _, program = report.program.partition("/")
+        key = ProgramKey(TenantId(tenant), program)
+        self.handle(PinReported(self.now(), key, engine, report.outcome, report.tokens))
+
+    def close(self) -> None:
+        """Ends the alarm and the pin lines. Call it when no call is left."""
+        self._set_alarm(None)
+        for _, task in self._pins.values():
+            task.cancel()
+        self._pins.clear()
+
+
+def _future() -> asyncio.Future[Dispatch | Reject]:
+    return asyncio.get_running_loop().create_future()
