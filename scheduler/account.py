@@ -23,6 +23,9 @@ class Footprint:
         return self.tail + sum(tokens for _, tokens in self.segments)
 
 
+NOTHING = Footprint((), 0)
+
+
 def footprint(marks: tuple[PrefixMark, ...], tokens_per_byte: float, tokens: Tokens) -> Footprint:
     """Splits a context of `tokens` at its prompt's marks; what is after the last mark is private."""
     segments = []

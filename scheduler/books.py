@@ -20,8 +20,9 @@ class Books:
         self.calls: dict[CallId, Call] = {}
         self.programs: dict[ProgramKey, Program] = {}
         self.engines: dict[EngineId, EngineState] = {}
-        self.room_made = False
-        """Memory was given back, or an engine came: a waiting call may fit now."""
+        self.roomier: set[EngineId] = set()
+        """Engines where memory was given back, or which came up: a waiting call may fit there now."""
+        self._up: dict[str, list[EngineState]] = {}
 
     def home(self, program: Program) -> EngineState | None:
         """The engine where the program's KV is, or was last."""
@@ -33,12 +34,16 @@ class Books:
 
     def candidates(self, call: Call) -> list[EngineState]:
         """The engines that might take a call now."""
-        failed = call.failed_on
-        return [
-            engine
-            for engine in self.engines.values()
-            if engine.status is EngineStatus.UP and call.model in engine.spec.models and engine.id not in failed
-        ]
+        up = self._up.get(call.model)
+        if up is None:
+            up = [engine for engine in self.pool(call.model) if engine.status is EngineStatus.UP]
+            self._up[call.model] = up
+        return [engine for engine in up if engine.id not in call.failed_on] if call.failed_on else up
+
+    def set_engine(self, engine: EngineState) -> None:
+        """Enters an engine, or a change of its status."""
+        self.engines[engine.id] = engine
+        self._up.clear()
 
     def put_on(self, call: Call, engine: EngineState, now: Seconds, uncached: int) -> None:
         """Enters a dispatched call, and makes its program a member."""
@@ -59,8 +64,7 @@ class Books:
 
     def charge(self, call: Call, engine: EngineState) -> None:
         """Charges the account with what a running call holds and is expected to hold."""
-        tokens_per_byte = call.prompt / max(call.prompt_bytes, 1)
-        engine.account.hold(call.id, footprint(call.marks, tokens_per_byte, call.footprint_tokens))
+        engine.account.hold(call.id, call.held)
         if call.program.engine == engine.id:
             self.set_growth(call.program, engine)
 
@@ -73,7 +77,7 @@ class Books:
         """Counts anew what a member is expected still to grow by."""
         reached = program.context
         for call in program.calls.values():
-            reached = max(reached, call.footprint_tokens)
+            reached = max(reached, call.reached)
         peak = self.learned.expected_peak(program.key.tenant, program.workflow, reached)
         engine.growth += peak - reached - program.growth
         program.growth = peak - reached
@@ -99,7 +103,7 @@ class Books:
         call.engine = None
         call.first_token = None
         call.output = 0
-        self.room_made = True
+        self.roomier.add(engine.id)
 
     def forget(self, call: Call) -> None:
         """Removes a call that neither waits nor runs any more."""
@@ -117,13 +121,13 @@ class Books:
         engine.growth -= program.growth
         program.growth = 0
         program.member = False
-        self.room_made = True
+        self.roomier.add(engine.id)
 
     def overdue(self, program: Program, engine: EngineState) -> None:
         """Marks a member whose gap has lasted too long."""
         program.overdue = True
         engine.overdue[program.key] = program
-        self.room_made = True
+        self.roomier.add(engine.id)
 
     def not_overdue(self, program: Program) -> None:
         """Takes that mark away."""
@@ -140,7 +144,6 @@ class Books:
         engine.running.clear()
         engine.account.clear()
         engine.backlog = engine.foreign = engine.drift = 0
-        self.room_made = True
 
     def check_integrity(self) -> None:
         """Checks that the tables agree with each other.

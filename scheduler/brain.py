@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from scheduler import events
-from scheduler.account import Account
+from scheduler.account import NOTHING, Account
 from scheduler.actions import Abort, Action, Dispatch, Reject, RejectReason, Release, Retain, Why
 from scheduler.admission.base import Verdict
 from scheduler.alarms import Alarm, Alarms, Timer
@@ -131,9 +131,10 @@ class Brain:
         for alarm in self._alarms.due(event.at):
             self._ring(alarm)
         self._handlers[type(event)](event)
-        if self._books.room_made:
-            self._books.room_made = False
-            self._move_line()
+        if self._books.roomier:
+            roomier = set(self._books.roomier)
+            self._books.roomier.clear()
+            self._move_line(roomier)
         actions = tuple(self._actions)
         self._actions.clear()
         return Decision(actions, self._alarms.next)
@@ -197,7 +198,7 @@ class Brain:
 
     def _new_call(self, event: events.CallArrived, program: Program) -> Call:
         self._arrivals += 1
-        return Call(
+        call = Call(
             id=event.call,
             program=program,
             model=event.model,
@@ -206,12 +207,15 @@ class Brain:
             prompt=event.prompt_tokens or max(1, int(event.prompt_bytes * program.tokens_per_byte)),
             prompt_bytes=event.prompt_bytes,
             marks=thin(event.prefix),
-            expected_output=self._expected_output(event),
+            held=NOTHING,
+            expected_output=0,
             extends=extends(event.prefix, program.marks),
             final=event.final,
             stage=event.stage,
             deadline=event.deadline,
         )
+        call.expect(self._expected_output(event))
+        return call
 
     def _expected_output(self, event: events.CallArrived) -> Tokens:
         if event.expected_output is not None:
@@ -231,7 +235,7 @@ class Brain:
         call.output = max(call.output, event.output)
         engine = self.engines[call.engine]
         if call.output > call.expected_output and call.id in engine.running:
-            call.expected_output = 2 * call.output
+            call.expect(2 * call.output)
             self._books.charge(call, engine)
 
     def _call_finished(self, event: events.CallFinished) -> None:
@@ -308,28 +312,30 @@ class Brain:
 
     def _queue(self, call: Call) -> None:
         """Puts a call in line, and lets the line move if it might move for this one."""
+        candidates = self._books.candidates(call)
+        if not candidates:
+            self._strand(call)
+            return
         self._line.join(call, self._policies, self._view)
         self._watch_wait(call)
         if call.program.member or not self._line.stands_behind(call):
-            self._move_line()
+            self._move_line({engine.id for engine in candidates})
 
-    def _move_line(self) -> None:
-        """Dispatches what may go, from the head, until every engine is closed to newcomers."""
-        up = sum(engine.status is EngineStatus.UP for engine in self.engines.values())
-        closed: set[EngineId] = set()
+    def _move_line(self, open_engines: set[EngineId]) -> None:
+        """Dispatches what may go, from the head, until each of these engines is closed to newcomers."""
         for call in self._line:
-            candidates = self._books.candidates(call)
-            if not candidates:
-                self._strand(call)
-                continue
-            engines = [engine for engine in candidates if engine.id not in closed or self._enters_freely(call, engine)]
+            engines = self._books.candidates(call)
+            if not call.aged:
+                engines = [
+                    engine for engine in engines if engine.id in open_engines or self._enters_freely(call, engine)
+                ]
             if engines:
                 engine = self._policies.placement.choose(self._view, call, engines, self._policies.admission)
                 if self._enters_freely(call, engine) or self._is_admitted(call, engine):
                     self._dispatch(call, engine)
                 else:
-                    closed.add(engine.id)
-            elif len(closed) == up:
+                    open_engines.difference_update(offered.id for offered in engines)
+            if not open_engines:
                 break
 
     def _enters_freely(self, call: Call, engine: EngineState) -> bool:
@@ -367,8 +373,7 @@ class Brain:
         )
 
     def _strand(self, call: Call) -> None:
-        """No engine is left for a waiting call."""
-        self._line.leave(call)
+        """No engine is left for a call that is on none."""
         self._books.forget(call)
         if call.failed_on:
             self._reject(call.id, RejectReason.ENGINES_FAILED, f"{', '.join(call.failed_on)} did not take the call")
@@ -376,6 +381,13 @@ class Brain:
             detail = f"the engines of model {call.model!r} went down while the call waited"
             self._reject(call.id, RejectReason.NO_ENGINE, detail)
         self._pause(call.program, (), math.nan)
+
+    def _strand_hopeless(self) -> None:
+        """After an engine went away: rejects the waiting calls that no other can take."""
+        for call in self._line:
+            if not self._books.candidates(call):
+                self._line.leave(call)
+                self._strand(call)
 
     # --- gaps, pins and ends ----------------------------------------------------------------------------------------
 
@@ -475,22 +487,25 @@ class Brain:
         former = self.engines.get(event.engine)
         if former is not None:
             self._books.empty(former)
-        self._books.engines[event.engine] = EngineState(event.engine, event.spec, Account(event.spec.kv_tokens))
+        self._books.set_engine(EngineState(event.engine, event.spec, Account(event.spec.kv_tokens)))
         for call in self._line:
             call.failed_on = tuple(name for name in call.failed_on if name != event.engine)
-        self._books.room_made = True
+        self._books.roomier.add(event.engine)
 
     def _engine_draining(self, event: events.EngineDraining) -> None:
         engine = self.engines.get(event.engine)
         if engine is not None and engine.status is EngineStatus.UP:
             engine.status = EngineStatus.DRAINING
-            self._books.room_made = True
+            self._books.set_engine(engine)
+            self._strand_hopeless()
 
     def _engine_down(self, event: events.EngineDown) -> None:
         engine = self.engines.get(event.engine)
         if engine is not None:
             engine.status = EngineStatus.DOWN
             self._books.empty(engine)
+            self._books.set_engine(engine)
+            self._strand_hopeless()
 
     def _engine_observed(self, event: events.EngineObserved) -> None:
         engine = self.engines.get(event.engine)
@@ -501,10 +516,11 @@ class Brain:
             if call.dispatched <= event.as_of:
                 seen += call.prompt + call.output
             else:
-                later += call.footprint_tokens
+                later += call.reached
         rounding = len(engine.running) * engine.spec.block_size
         foreign = max(0, event.kv_used - seen - later - rounding)
-        self._books.room_made = self._books.room_made or foreign < engine.foreign
+        if foreign < engine.foreign:
+            self._books.roomier.add(engine.id)
         engine.drift = seen - event.kv_used
         engine.foreign = foreign
 
@@ -514,7 +530,7 @@ class Brain:
         self._line.reorder(self._policies, self._view)
         for call in self._line:
             self._watch_wait(call)
-        self._books.room_made = True
+        self._books.roomier.update(self.engines)
 
     def _noted(self, event: Event) -> None:
         """The event matters to the log and to drivers, not to a decision."""
@@ -547,7 +563,7 @@ class Brain:
         call = self.calls.get(name)
         if call is not None and call.engine is None and not call.aged:
             self._line.age(call, self._policies, self._view)
-            self._books.room_made = True
+            self._books.roomier.update(self.engines)
 
     def _ring_overdue(self, key: ProgramKey, gap: int) -> None:
         program = self.programs.get(key)

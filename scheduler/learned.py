@@ -88,7 +88,10 @@ class Learned:
 
     def workflow(self, tenant: str, workflow: str) -> WorkflowStats:
         """The statistics of a workflow, made on first use."""
-        return self.workflows.setdefault((tenant, workflow), WorkflowStats())
+        stats = self.workflows.get((tenant, workflow))
+        if stats is None:
+            stats = self.workflows[tenant, workflow] = WorkflowStats()
+        return stats
 
     def prefill_rate(self, engine: EngineId, default: float) -> Average:
         """The engine's prefill rate in tokens per second, made on first use."""

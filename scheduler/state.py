@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from enum import Enum
+from operator import attrgetter
 
-from scheduler.account import Account
+from scheduler.account import Account, Footprint, footprint
 from scheduler.types import CallId, EngineId, EngineSpec, PrefixMark, ProgramKey, Seconds, Tokens
 
 
@@ -68,6 +70,8 @@ class Call:
     """Estimated from bytes unless the driver knew it."""
     prompt_bytes: int
     marks: tuple[PrefixMark, ...]
+    held: Footprint
+    """What it will hold of an engine's memory, its expected output included."""
     expected_output: Tokens
     extends: bool
     """Its prompt extends the program's known history."""
@@ -90,8 +94,14 @@ class Call:
     """The pin that went with it."""
 
     @property
-    def footprint_tokens(self) -> Tokens:
-        return self.prompt + max(self.expected_output, self.output)
+    def reached(self) -> Tokens:
+        """The context it is expected to end with, in tokens."""
+        return self.prompt + self.expected_output
+
+    def expect(self, output: Tokens) -> None:
+        """Expects that many output tokens from now on, and holds memory for them."""
+        self.expected_output = output
+        self.held = footprint(self.marks, self.prompt / max(self.prompt_bytes, 1), self.prompt + output)
 
 
 @dataclass(slots=True, eq=False)
@@ -122,19 +132,19 @@ class EngineState:
 
 
 def thin(marks: tuple[PrefixMark, ...]) -> tuple[PrefixMark, ...]:
-    """Keeps marks 1, 2, 3, 4, 6, 8, 12, 16, 24, ... and the last: enough to find what two prompts share.
+    """Keeps marks 1, 2, 4, 8, 16, ... and the last: enough to find what two prompts share, few enough to keep.
 
     A segment that ends at a given mark starts at the same mark in every prompt, so equal hashes are equal segments.
     """
-    last = len(marks)
-    return tuple(mark for number, mark in enumerate(marks, 1) if number == last or _is_kept(number))
-
-
-def _is_kept(number: int) -> bool:
-    odd = number
-    while odd % 2 == 0:
-        odd //= 2
-    return odd == 1 or odd == 3
+    if len(marks) <= 2:
+        return marks
+    kept = []
+    number = 1
+    while number < len(marks):
+        kept.append(marks[number - 1])
+        number *= 2
+    kept.append(marks[-1])
+    return tuple(kept)
 
 
 def extends(prompt: tuple[PrefixMark, ...], known: tuple[PrefixMark, ...]) -> bool:
@@ -142,4 +152,8 @@ def extends(prompt: tuple[PrefixMark, ...], known: tuple[PrefixMark, ...]) -> bo
     if not known:
         return False
     last = known[-1]
-    return any(mark == last for mark in prompt)
+    place = bisect_left(prompt, last.size, key=_size)
+    return place < len(prompt) and prompt[place] == last
+
+
+_size = attrgetter("size")

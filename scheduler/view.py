@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scheduler.account import footprint
 from scheduler.learned import Learned
 from scheduler.state import Call, EngineState, Program
 from scheduler.types import EngineId, ProgramKey, Seconds, Tokens
@@ -36,15 +35,12 @@ class View:
         return self.prefill_seconds(engine, engine.backlog + self.uncached(call, engine))
 
     def needs(self, call: Call, engine: EngineState) -> Tokens:
-        """Tokens the engine's account would grow by, should the call be dispatched there."""
-        program = call.program
-        held = footprint(call.marks, call.prompt / max(call.prompt_bytes, 1), call.footprint_tokens)
-        resting = program.context if program.engine == engine.id and program.key in engine.account else 0
-        return max(engine.account.added_by(held) - resting, 0)
+        """Tokens the engine's account would grow by, should the call of a program that is no member go there."""
+        return engine.account.added_by(call.held)
 
     def growth_after(self, call: Call) -> Tokens:
         """Tokens the call's program is expected to grow by after this call."""
         program = call.program
-        reached = call.footprint_tokens
+        reached = call.reached
         peak = self.learned.expected_peak(program.key.tenant, program.workflow, reached)
         return peak - reached

@@ -14,5 +14,9 @@ class Placement(Protocol):
     """A placement policy."""
 
     def choose(self, view: View, call: Call, engines: Sequence[EngineState], admission: Admission) -> EngineState:
-        """One of `engines` (at least one; all are up, serve the call's model and have not failed it)."""
+        """One of `engines` (at least one; all are up, serve the call's model and have not failed it).
+
+        It should be one that admits the call, if there is any: a call that is not admitted where it was placed closes
+        all of `engines` to those behind it.
+        """
         ...

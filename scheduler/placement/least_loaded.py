@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scheduler.admission.base import Admission
+from scheduler.admission.base import Admission, Verdict
 from scheduler.state import Call, EngineState
 from scheduler.view import View
 
 
 @dataclass(frozen=True, slots=True)
 class LeastLoaded:
-    """Fewest running calls; ties go to the first engine by configuration."""
+    """Fewest running calls among the engines that would admit the call; ties go to the first by configuration."""
 
     def choose(self, view: View, call: Call, engines: Sequence[EngineState], admission: Admission) -> EngineState:
-        return min(engines, key=lambda engine: len(engine.running))
+        def load(engine: EngineState) -> tuple[bool, int]:
+            return admission.verdict(view, call, engine) is not Verdict.ADMIT, len(engine.running)
+
+        return min(engines, key=load)

@@ -21,21 +21,22 @@ class Sticky:
     margin: float = 1.5
 
     def choose(self, view: View, call: Call, engines: Sequence[EngineState], admission: Admission) -> EngineState:
-        home = next((engine for engine in engines if engine.id == call.program.engine), None)
+        program = call.program
+        home = next((engine for engine in engines if engine.id == program.engine), None)
         if home is None:
-            return max(engines, key=lambda engine: (self._room(engine), -engine.backlog))
-        if len(engines) == 1:
-            return home
+            return self._roomiest(view, call, engines, admission)
         stay = view.finish_prefill(call, home)
-        if call.program.member and stay <= view.prefill_seconds(home, call.prompt):
+        if len(engines) > 1 and (not program.member or stay > view.prefill_seconds(home, call.prompt)):
+            fastest = min(engines, key=lambda engine: view.finish_prefill(call, engine))
+            if stay > self.margin * view.finish_prefill(call, fastest):
+                home = fastest
+        if program.member or admission.verdict(view, call, home) is Verdict.ADMIT:
             return home
-        fastest = min(engines, key=lambda engine: view.finish_prefill(call, engine))
-        if fastest is home or stay <= self.margin * view.finish_prefill(call, fastest):
-            fastest = home
-        if not call.program.member and admission.verdict(view, call, fastest) is not Verdict.ADMIT:
-            return max(engines, key=lambda engine: (self._room(engine), engine is home))
-        return fastest
+        return self._roomiest(view, call, engines, admission)
 
-    @staticmethod
-    def _room(engine: EngineState) -> float:
-        return (engine.free - engine.growth) / engine.account.capacity
+    def _roomiest(self, view: View, call: Call, engines: Sequence[EngineState], admission: Admission) -> EngineState:
+        """The engine with the greatest share of its memory unreserved, or in tokens if the call does not fit there."""
+        emptiest = max(engines, key=lambda engine: (engine.free - engine.growth) / engine.account.capacity)
+        if admission.verdict(view, call, emptiest) is Verdict.ADMIT:
+            return emptiest
+        return max(engines, key=lambda engine: engine.free - engine.growth)
