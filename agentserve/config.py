@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from agentserve.engines import arguments
+from scheduler import registry
 from scheduler.policy import PRESETS, PolicyConfig, parse_policy
 
 DEMO_MODEL_NAME = "smollm2"
@@ -58,6 +59,13 @@ def _as_text(value: object) -> object:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     return value
+
+
+def _ours(args: list[str]) -> list[str]:
+    for name, instead in (("--port", "launch.port"), ("--model", "launch.model")):
+        if arguments.value_of(args, name) is not None:
+            raise ValueError(f"{name} is set by agentserve; use {instead} instead")
+    return args
 
 
 def _one_rank(args: list[str]) -> list[str]:
@@ -95,7 +103,7 @@ class Launch(Section):
 
     model: str = Field(min_length=1)
     """A folder or a model id, as vLLM's --model takes it."""
-    args: Annotated[list[Text], AfterValidator(_one_rank)] = []
+    args: Annotated[list[Text], AfterValidator(_ours), AfterValidator(_one_rank)] = []
     """Further arguments for vLLM; they win over ours."""
     plugin: bool = True
     """False launches stock vLLM, without any flag of ours."""
@@ -110,10 +118,20 @@ class Emulated(Section):
     kv_tokens: Count = 8192
     block_size: Count = 32
     max_model_len: Count = 4096
-    max_num_seqs: Count = 256
+    max_num_seqs: Count = 128
     max_num_batched_tokens: Count = 2048
+    profile: PathText | None = None
+    """A step profile measured on the hardware to be emulated; a small model on two CPU cores without it."""
     speed: Duration = 1.0
     """Engine seconds that pass in a second of the clock."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.max_model_len > self.kv_tokens:
+            raise ValueError(f"max_model_len ({self.max_model_len}) must fit into kv_tokens ({self.kv_tokens})")
+        if self.kv_tokens % self.block_size:
+            raise ValueError(f"kv_tokens ({self.kv_tokens}) must be a multiple of block_size ({self.block_size})")
+        return self
 
 
 class EngineSection(Section):
@@ -159,7 +177,9 @@ class Limits(Section):
 
 
 def _policy(value: object) -> PolicyConfig:
-    return value if isinstance(value, PolicyConfig) else parse_policy(value)
+    policy = value if isinstance(value, PolicyConfig) else parse_policy(value)
+    registry.build(policy)  # names of policies and their parameters are checked there
+    return policy
 
 
 class Config(Section):

@@ -70,6 +70,12 @@ def test_every_problem_gets_a_line() -> None:
         ({"launch": {}}, "pools[0].engines[0].launch.model: this key is missing"),
         ({"launch": {"model": "m", "plugin": "yes"}}, "pools[0].engines[0].launch.plugin: "),
         ({"name": "a b"} | ENGINE, "pools[0].engines[0].name: "),
+        (
+            {"launch": {"model": "m", "args": ["--port", 1]}},
+            "launch.args: --port is set by agentserve; use launch.port",
+        ),
+        ({"emulated": {"max_model_len": 9000}}, "emulated: max_model_len (9000) must fit into kv_tokens (8192)"),
+        ({"emulated": {"kv_tokens": 4100}}, "emulated: kv_tokens (4100) must be a multiple of block_size (32)"),
         ({"emulated": {"kv_tokens": 0}}, "pools[0].engines[0].emulated.kv_tokens: "),
     ],
 )
@@ -98,6 +104,9 @@ def test_engine_names_are_unique_over_all_pools() -> None:
     [
         ("agentsrve", "policy: unknown policy preset 'agentsrve'; did you mean 'agentserve'?"),
         ({"ordre": "fcfs"}, "policy: unknown policy kind 'ordre'; did you mean 'order'?"),
+        ({"order": "fcsf"}, "policy: unknown order policy 'fcsf'; did you mean 'fcfs'?"),
+        ({"retention": {"fixed_ttl": {"tll": 3}}}, "policy: unknown parameter of retention policy 'fixed_ttl' 'tll'"),
+        ({"retention": {"fixed_ttl": {"ttl": "3"}}}, "policy: retention.fixed_ttl.ttl must be of type float"),
         (7, "policy: policy must be a preset's name or a mapping"),
     ],
 )

@@ -1,0 +1,145 @@
+"""The command line. Mistakes of its user end it with code 2 and one message, never with a traceback."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from inspect import signature
+from pathlib import Path
+from typing import Annotated, Never
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+from rich.table import Table
+
+from agentserve import __version__
+from agentserve.config import ConfigError, EngineSection, default_config, load
+from agentserve.engines import demo_model, installed
+from scheduler import registry
+from scheduler.log import LogError, replay
+from scheduler.policy import KINDS, PRESETS
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+POLICIES: Mapping[str, Mapping[str, Callable[..., object]]] = {
+    "order": registry.ORDER,
+    "placement": registry.PLACEMENT,
+    "admission": registry.ADMISSION,
+    "retention": registry.RETENTION,
+    "fairness": registry.FAIRNESS,
+}
+
+out = Console(highlight=False)
+err = Console(highlight=False, stderr=True)
+
+
+def main() -> None:
+    """What the command `agentserve` runs."""
+    app()
+
+
+def fail(message: str) -> Never:
+    """Ends the command because of a mistake of its user."""
+    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+    raise typer.Exit(2)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"agentserve {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Serves agent programs on vLLM: which call runs next, where, and how long its KV is kept."""
+
+
+@app.command()
+def serve(
+    config: Annotated[Path | None, typer.Option(help="The configuration file; without it, one local engine.")] = None,
+    listen: Annotated[str | None, typer.Option(help="HOST:PORT, instead of the file's.")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="A preset of `agentserve policies`, instead of the file's.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log in detail.")] = False,
+) -> None:
+    """Serve the OpenAI API in front of the engines that the configuration names or launches."""
+    try:
+        if config is None:
+            chosen = default_config(demo_model.DEFAULT_PATH, listen=listen, policy=policy)
+        else:
+            chosen = load(config, listen=listen, policy=policy)
+    except ConfigError as error:
+        fail(str(error))
+    if not installed.has_vllm() and any(engine.launch for _, engine in chosen.engines):
+        fail(installed.HOW_TO_INSTALL)
+    if config is None:
+        _prepare_demo_model()
+    logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=err, show_path=False)])
+    logging.getLogger("agentserve").setLevel(logging.DEBUG if verbose else logging.INFO)
+
+    from agentserve.gateway.server import run
+
+    raise typer.Exit(run(chosen))
+
+
+def _prepare_demo_model() -> None:
+    try:
+        with err.status(f"preparing the demo model in {demo_model.DEFAULT_PATH} (the first time takes 20 s)"):
+            demo_model.prepare()
+    except RuntimeError as error:
+        fail(f"{error}; or name the engines to serve from in a configuration file, with --config")
+
+
+@app.command()
+def check_config(file: Annotated[Path, typer.Argument(help="The configuration file.")]) -> None:
+    """Check a configuration file without starting anything."""
+    try:
+        config = load(file)
+    except ConfigError as error:
+        fail(str(error))
+    out.print(f"{escape(str(file))} is valid: policy {config.policy.name}, listening on {config.listen}")
+    for pool, engine in config.engines:
+        out.print(f"  {escape(pool.model)}: engine {engine.name}, {escape(_origin(engine))}")
+
+
+def _origin(engine: EngineSection) -> str:
+    if engine.launch is not None:
+        return f"launched on {engine.launch.model}, {'with' if engine.launch.plugin else 'without'} the plugin"
+    return f"attached at {engine.url}" if engine.url else "emulated"
+
+
+@app.command()
+def policies() -> None:
+    """List the presets, and the policies they are made of."""
+    presets = Table("preset", *KINDS, title="Presets (`policy: NAME`)", title_justify="left")
+    for name, preset in PRESETS.items():
+        presets.add_row(name, *(escape(str(getattr(preset, kind))) for kind in KINDS))
+    parts = Table("kind", "policy", "parameters", "what it does", title_justify="left")
+    parts.title = "Policies (`policy: {KIND: NAME}` or `policy: {KIND: {NAME: {PARAMETER: VALUE}}}`)"
+    for kind, choices in POLICIES.items():
+        for name, policy in choices.items():
+            params = (f"{param.name}={param.default}" for param in signature(policy).parameters.values())
+            parts.add_row(kind, name, ", ".join(params), escape((policy.__doc__ or "").partition("\n")[0]))
+    out.print(presets, parts, sep="\n")
+
+
+@app.command()
+def replay_log(file: Annotated[Path, typer.Argument(help="An event log that a gateway has written.")]) -> None:
+    """Replay an event log through a fresh brain, and tell whether it decides the same. Ends with code 1 if not."""
+    try:
+        with file.open(encoding="utf-8") as lines:
+            outcome = replay(lines)
+    except (OSError, UnicodeDecodeError, LogError) as error:
+        fail(f"{file} cannot be replayed: {error}")
+    out.print(f"{outcome.events} events led to {outcome.actions} actions")
+    if outcome.first_difference is not None:
+        out.print(f"line {outcome.first_difference} is the first with other actions than recorded")
+        raise typer.Exit(1)
+    out.print("every action is the recorded one")
