@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from starlette.types import Send
+
 from scheduler.actions import Reject, RejectReason
 
 
@@ -64,3 +66,11 @@ def rejected(reject: Reject, last_failure: str) -> ApiError:
     status, code = _REJECTED[reject.reason]
     message = f"{reject.detail} ({last_failure})" if last_failure else reject.detail
     return ApiError(status, message, code=code)
+
+
+async def send_error(send: Send, error: ApiError) -> None:
+    """Answers a request with an error."""
+    body = error.body()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -43,6 +43,8 @@ class StreamReader:
         self.usage: Usage | None = None
         self.error = ""
         """What the engine's error event said."""
+        self.error_status = 500
+        """The HTTP status that event would have had."""
         self._wants_usage = wants_usage
         self._reads_text = reads_text
         self._calls = OpenAICalls()
@@ -89,7 +91,7 @@ class StreamReader:
             return True
         payload = self._parse(data)
         if (error := payload.get("error")) is not None:
-            self.error = _message(error)
+            self._read_error(error)
         choices = payload.get("choices")
         if isinstance(choices, list) and choices:
             self._read_choices(choices)
@@ -105,6 +107,13 @@ class StreamReader:
         if not isinstance(payload, dict):
             raise BadAnswerError(f"it sent an event that is no JSON object: {data[:100]!r}")
         return payload
+
+    def _read_error(self, error: object) -> None:
+        fields = error if isinstance(error, Mapping) else {}
+        self.error = str(fields.get("message", error))
+        code = fields.get("code")
+        if isinstance(code, int):
+            self.error_status = code
 
     def _read_choices(self, choices: list[object]) -> None:
         for position, choice in enumerate(choices):
@@ -129,8 +138,3 @@ def _unquoted(literal: bytes) -> object:
         return json.loads(literal)
     except ValueError:
         return None
-
-
-def _message(error: object) -> str:
-    message = error.get("message") if isinstance(error, Mapping) else error
-    return str(message)

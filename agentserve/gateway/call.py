@@ -1,0 +1,305 @@
+"""One call's life in the gateway: it waits for its dispatch, goes to an engine, and its answer to the client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from starlette.types import Receive, Send
+
+from agentserve.config import Limits
+from agentserve.engines.base import Engine, EngineError, Reply
+from agentserve.gateway.answer import BadAnswerError, read_answer
+from agentserve.gateway.driver import Driver, Ticket
+from agentserve.gateway.errors import ApiError, rejected
+from agentserve.gateway.identity import Headers, Identity
+from agentserve.gateway.interrupt import CallInterruptedError, Cause
+from agentserve.gateway.outbox import Outbox
+from agentserve.gateway.request import Request
+from agentserve.gateway.stream import StreamReader
+from agentserve.gateway.upstream import engine_body, engine_headers
+from scheduler.actions import Dispatch, Reject
+from scheduler.events import CallArrived, FailureReason
+from scheduler.types import CallId, Seconds, Tokens
+
+KEEP_ALIVE: Seconds = 10.0
+"""Between two keep-alives of a stream that has nothing to say yet."""
+PROGRESS_TOKENS: Tokens = 64
+PROGRESS_SECONDS: Seconds = 0.5
+
+logger = logging.getLogger(__name__)
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+class AttemptFailedError(Exception):
+    """An engine did not answer a call as it should. The message tells the client what happened."""
+
+    def __init__(self, reason: FailureReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """An answer that came in one piece and goes to the client in one."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class Call:
+    """A request that has been identified, and its client."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        limits: Limits,
+        allow: Collection[str],
+        request: Request,
+        identity: Identity,
+        headers: Headers,
+        send: Send,
+    ) -> None:
+        self._driver = driver
+        self._limits = limits
+        self._allow = allow
+        self._request = request
+        self._identity = identity
+        self._headers = headers
+        self._ticket = driver.arrive(self._arrival())
+        self._outbox = Outbox(send, limits.buffer_bytes, limits.stall, self._ticket.whole.end)
+        self._timer: asyncio.TimerHandle | None = None
+        self._relayed = False
+        """Some of an engine's answer is on its way to the client: no other engine can take the call."""
+        self._last_failure = ""
+
+    async def run(self, receive: Receive) -> None:
+        """Serves the call to its end, whatever that is."""
+        watcher = asyncio.create_task(self._watch_client(receive))
+        try:
+            async with self._ticket.whole:
+                await self._serve()
+        except CallInterruptedError as interruption:
+            await self._interrupted(interruption.cause)
+        except ApiError as error:
+            await self._answer_error(error)
+        except Exception:
+            logger.exception("call %s of program %s broke the gateway", self._ticket.call, self._identity.program)
+            await self._answer_error(ApiError(500, "the gateway made an error; its log says which"))
+        finally:
+            watcher.cancel()
+            self._stop_holding()
+            self._outbox.close()
+            self._driver.cancelled(self._ticket)
+
+    def _arrival(self) -> CallArrived:
+        request, identity, now = self._request, self._identity, self._driver.now()
+        return CallArrived(
+            at=now,
+            call=CallId(secrets.token_hex(12)),
+            program=identity.program,
+            model=request.model,
+            prompt_bytes=request.prompt.end.size,
+            prefix=request.prompt.marks,
+            prompt_tokens=request.prompt.tokens,
+            max_output=request.max_output,
+            deadline=None if identity.deadline is None else now + identity.deadline,
+            parent=identity.parent,
+            workflow=identity.workflow,
+            stage=identity.stage,
+            final=identity.final,
+        )
+
+    async def _watch_client(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._ticket.whole.end(Cause.GONE)
+
+    async def _interrupted(self, cause: Cause) -> None:
+        if cause is Cause.STALLED:
+            self._driver.failed(self._ticket, FailureReason.STALLED)
+        elif cause is Cause.ABORTED:
+            self._driver.cancelled(self._ticket, "aborted")
+            await self._answer_error(ApiError(503, cause.value, code="aborted"))
+
+    # --- waiting ----------------------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        if self._request.stream:
+            self._timer = asyncio.get_running_loop().call_later(self._limits.first_byte_hold, self._hold)
+        answer, dispatch = await self._answered()
+        self._stop_holding()
+        if answer is not None:
+            self._put_whole(answer, dispatch)
+        await self._outbox.end()
+
+    async def _answered(self) -> tuple[WholeAnswer | None, Dispatch]:
+        """Tries the engines that the brain chooses until one answers; None if it was relayed as a stream."""
+        while True:
+            decision = await self._ticket.decision()
+            if isinstance(decision, Reject):
+                raise rejected(decision, self._last_failure)
+            try:
+                return await self._attempt(decision), decision
+            except AttemptFailedError as failure:
+                if self._relayed:
+                    self._driver.failed(self._ticket, failure.reason)
+                    raise ApiError(502, str(failure), code=failure.reason.value) from None
+                self._last_failure = str(failure)
+                self._driver.dispatch_failed(self._ticket, decision.engine, failure.reason)
+
+    def _hold(self) -> None:
+        """Keeps the connection of a waiting stream alive."""
+        if not self._outbox.open:
+            self._outbox.start(200, self._stream_headers(None))
+        self._outbox.put(b": keep-alive\n\n")
+        self._timer = asyncio.get_running_loop().call_later(KEEP_ALIVE, self._hold)
+
+    def _stop_holding(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # --- the engine -------------------------------------------------------------------------------------------------
+
+    async def _attempt(self, dispatch: Dispatch) -> WholeAnswer | None:
+        engine = self._driver.engines.get(dispatch.engine)
+        if engine is None:
+            raise AttemptFailedError(FailureReason.ENGINE_LOST, f"engine {dispatch.engine} is down")
+        try:
+            async with self._ticket.attempt:
+                return await self._exchange(engine, dispatch)
+        except EngineError as error:
+            raise AttemptFailedError(FailureReason.ENGINE_LOST, str(error)) from error
+        except BadAnswerError as error:
+            raise AttemptFailedError(FailureReason.BAD_ANSWER, f"engine {engine.name}: {error}") from error
+        except CallInterruptedError as interruption:
+            message = f"engine {engine.name}: {interruption.cause.value}"
+            raise AttemptFailedError(FailureReason.ENGINE_LOST, message) from None
+
+    async def _exchange(self, engine: Engine, dispatch: Dispatch) -> WholeAnswer | None:
+        spec = self._driver.specs[engine.name]
+        body = engine_body(self._request, self._identity.program, dispatch, spec, self._allow)
+        self._driver.sent(self._ticket)
+        reply = await engine.open(self._request.path, engine_headers(self._headers, self._ticket.call), body)
+        try:
+            return await self._read(reply, dispatch)
+        finally:
+            await reply.aclose()
+
+    async def _read(self, reply: Reply, dispatch: Dispatch) -> WholeAnswer | None:
+        if reply.status == 200 and self._request.stream:
+            await self._relay(reply, dispatch)
+            return None
+        body = b"".join([chunk async for chunk in reply.chunks()])
+        answer = WholeAnswer(reply.status, reply.headers.get("content-type", "application/json"), body)
+        if reply.status == 200:
+            self._driver.finished(self._ticket, *read_answer(body))
+        elif 400 <= reply.status < 500:
+            self._driver.failed(self._ticket, FailureReason.REFUSED)
+        else:
+            message = (
+                f"engine {dispatch.engine} answered with status {reply.status}: {body[:200].decode(errors='replace')}"
+            )
+            raise AttemptFailedError(FailureReason.ENGINE_ERROR, message)
+        return answer
+
+    async def _relay(self, reply: Reply, dispatch: Dispatch) -> None:
+        reader = StreamReader(self._request.wants_usage, reads_text=not self._request.has_tools)
+        progress = Progress(self._driver, self._ticket)
+        async for chunk in reply.chunks():
+            data = reader.feed(chunk)
+            if reader.error and not self._relayed and reader.error_status >= 500:
+                raise AttemptFailedError(FailureReason.ENGINE_ERROR, f"engine {dispatch.engine}: {reader.error}")
+            progress.note(reader)
+            if data:
+                self._pass_on(data, dispatch)
+            if self._outbox.full:
+                await self._outbox.room()
+        self._conclude(reader, dispatch)
+
+    def _pass_on(self, data: bytes, dispatch: Dispatch) -> None:
+        if not self._relayed:
+            self._relayed = True
+            self._stop_holding()
+            if not self._outbox.open:
+                self._outbox.start(200, self._stream_headers(dispatch))
+        self._outbox.put(data)
+
+    def _conclude(self, reader: StreamReader, dispatch: Dispatch) -> None:
+        if reader.error:
+            refused = reader.error_status < 500
+            self._driver.failed(self._ticket, FailureReason.REFUSED if refused else FailureReason.ENGINE_ERROR)
+        elif reader.done:
+            self._driver.finished(self._ticket, reader.usage, reader.tools)
+        else:
+            message = f"engine {dispatch.engine} ended its stream before the answer was complete"
+            raise AttemptFailedError(FailureReason.ENGINE_LOST, message)
+
+    # --- the client -------------------------------------------------------------------------------------------------
+
+    def _put_whole(self, answer: WholeAnswer, dispatch: Dispatch | None) -> None:
+        if self._outbox.open:
+            self._outbox.put(b"data: %b\n\ndata: [DONE]\n\n" % b" ".join(answer.body.splitlines()))
+            return
+        self._outbox.start(
+            answer.status,
+            [
+                (b"content-type", answer.content_type.encode("latin-1")),
+                (b"content-length", b"%d" % len(answer.body)),
+                *self._own_headers(dispatch),
+            ],
+        )
+        self._outbox.put(answer.body)
+
+    async def _answer_error(self, error: ApiError) -> None:
+        self._driver.metrics.errors.labels(str(error.status)).inc()
+        answer = WholeAnswer(error.status, "application/json", error.body())
+        self._put_whole(answer, self._ticket.dispatch)
+        await self._outbox.end()
+
+    def _stream_headers(self, dispatch: Dispatch | None) -> RawHeaders:
+        return [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),
+            *self._own_headers(dispatch),
+        ]
+
+    def _own_headers(self, dispatch: Dispatch | None) -> RawHeaders:
+        headers = [(b"x-agentserve-program", self._identity.program.program.encode())]
+        if dispatch is not None:
+            headers += [
+                (b"x-agentserve-engine", dispatch.engine.encode()),
+                (b"x-agentserve-queue-ms", b"%d" % (dispatch.waited * 1000)),
+                (b"x-agentserve-why", dispatch.why.value.encode()),
+            ]
+        return headers
+
+
+class Progress:
+    """Tells the brain how far a stream has come, neither too often nor too seldom."""
+
+    def __init__(self, driver: Driver, ticket: Ticket) -> None:
+        self._driver = driver
+        self._ticket = ticket
+        self._loop = asyncio.get_running_loop()
+        self._tokens: Tokens = 0
+        self._at: Seconds = 0.0
+
+    def note(self, reader: StreamReader) -> None:
+        """Looks at the reader after each chunk."""
+        if not reader.started:
+            return
+        now = self._loop.time()
+        if not self._tokens:
+            self._driver.first_token(self._ticket)
+        elif reader.tokens - self._tokens >= PROGRESS_TOKENS or now - self._at >= PROGRESS_SECONDS:
+            self._driver.progressed(self._ticket, reader.tokens)
+        else:
+            return
+        self._tokens, self._at = reader.tokens, now

@@ -1,0 +1,151 @@
+"""The control routes: what is there, how it is, and what clients may say about their programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, ConfigDict, Field
+
+from agentserve.gateway.errors import ApiError, unknown_model
+from agentserve.gateway.fleet import Fleet
+from scheduler.events import HintGiven, ProgramEnded, ToolEnded, ToolStarted
+from scheduler.state import Program
+from scheduler.types import DEFAULT_TENANT, ProgramKey, Seconds
+
+
+class Hints(BaseModel):
+    """What an agent knows of its program. Every field may be left out; times are in seconds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tool_started: str | None = Field(None, min_length=1, max_length=256, description="The tool that runs now.")
+    tool_ended: bool = Field(False, description="The tool has returned: the next call is about to come.")
+    remaining_calls: int | None = Field(None, ge=0, description="Calls the program still makes.")
+    expected_gap: Seconds | None = Field(None, ge=0, allow_inf_nan=False, description="How long the gap will last.")
+
+
+class ProgramReport(BaseModel):
+    """A program that has not ended."""
+
+    id: str
+    tenant: str
+    parent: str | None
+    workflow: str
+    rank: int = Field(description="Its place by first arrival.")
+    engine: str | None = Field(description="Where its KV is, or was last.")
+    running: int = Field(description="Calls that run now.")
+    waiting: int = Field(description="Calls the gateway holds.")
+    served: int = Field(description="Calls that have finished.")
+    context_tokens: int
+    gap_seconds: Seconds | None = Field(description="How long it has been without a call.")
+    pinned_seconds: Seconds = Field(description="How much longer its KV is kept.")
+
+
+class ModelCard(BaseModel):
+    """A model in OpenAI's list."""
+
+    id: str
+    object: str = "model"
+    created: int = 0
+    owned_by: str = "agentserve"
+    max_model_len: int | None
+
+
+class ModelList(BaseModel):
+    """OpenAI's list of models."""
+
+    object: str = "list"
+    data: list[ModelCard]
+
+
+def control_routes(fleet: Fleet) -> APIRouter:
+    """The routes, for an application of FastAPI."""
+    router = APIRouter()
+    driver = fleet.driver
+
+    @router.get("/health", summary="Whether the gateway lives")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/ready", summary="Whether every model has an engine", responses={503: {}})
+    async def ready() -> JSONResponse:
+        missing = fleet.missing()
+        return JSONResponse({"ready": not missing, "waiting_for": missing}, status_code=503 if missing else 200)
+
+    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    async def metrics() -> Response:
+        return Response(generate_latest(driver.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/v1/models", summary="The models of all pools")
+    async def models() -> ModelList:
+        return ModelList(data=[_card(fleet, model) for model in fleet.pools])
+
+    @router.get("/v1/models/{model:path}", summary="One model")
+    async def model_card(model: str) -> ModelCard:
+        if model not in fleet.pools:
+            raise unknown_model(model, list(fleet.pools))
+        return _card(fleet, model)
+
+    @router.get("/agentserve/v1/engines", summary="Engines, their state and what they can do")
+    async def engines() -> JSONResponse:
+        return JSONResponse({"engines": [asdict(report) for report in fleet.report()]})
+
+    @router.get("/agentserve/v1/programs", summary="Programs that have not ended, oldest first")
+    async def programs(limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> dict[str, list[ProgramReport]]:
+        listed = sorted(driver.brain.programs.values(), key=lambda program: program.rank)[:limit]
+        return {"programs": [_report(program, driver.now()) for program in listed]}
+
+    @router.get("/agentserve/v1/programs/{program:path}", summary="One program")
+    async def program_report(program: str) -> ProgramReport:
+        return _report(known(program), driver.now())
+
+    @router.delete("/agentserve/v1/programs/{program:path}", summary="No more calls come from this program")
+    async def end_program(program: str) -> dict[str, str]:
+        driver.handle(ProgramEnded(driver.now(), known(program).key))
+        return {"ended": program}
+
+    @router.post("/agentserve/v1/programs/{program:path}/hints", summary="What the agent knows of what comes next")
+    async def give_hints(program: str, hints: Hints) -> dict[str, str]:
+        key = known(program).key
+        if hints.tool_started is not None:
+            driver.handle(ToolStarted(driver.now(), key, hints.tool_started))
+        if hints.tool_ended:
+            driver.handle(ToolEnded(driver.now(), key))
+        if hints.remaining_calls is not None or hints.expected_gap is not None:
+            driver.handle(HintGiven(driver.now(), key, hints.remaining_calls, hints.expected_gap))
+        return {"program": program}
+
+    def known(program: str) -> Program:
+        key = ProgramKey(DEFAULT_TENANT, program)
+        if key not in driver.brain.programs:
+            message = f"no program {program!r} is known; it has ended, or has made no call yet"
+            raise ApiError(404, message, param="program", code="program_not_found")
+        return driver.brain.programs[key]
+
+    return router
+
+
+def _card(fleet: Fleet, model: str) -> ModelCard:
+    return ModelCard(id=model, max_model_len=fleet.max_model_len(model))
+
+
+def _report(program: Program, now: Seconds) -> ProgramReport:
+    running = sum(call.engine is not None for call in program.calls.values())
+    return ProgramReport(
+        id=program.key.program,
+        tenant=program.key.tenant,
+        parent=program.parent.program if program.parent else None,
+        workflow=program.workflow,
+        rank=program.rank,
+        engine=program.engine,
+        running=running,
+        waiting=len(program.calls) - running,
+        served=program.served,
+        context_tokens=program.context,
+        gap_seconds=None if program.gap_since is None else now - program.gap_since,
+        pinned_seconds=max(0.0, program.pin_until - now),
+    )

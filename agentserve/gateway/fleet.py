@@ -1,0 +1,59 @@
+"""The engines behind the gateway, as operators and clients see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agentserve.engines.base import Engine
+from agentserve.engines.supervise import State, Supervisor
+from agentserve.gateway.driver import Driver
+from scheduler.types import EngineId, EngineSpec
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """One engine: where it is in its life, and what it is where that is known."""
+
+    name: EngineId
+    model: str
+    url: str
+    state: State
+    problem: str
+    spec: EngineSpec | None
+
+
+class Fleet:
+    """All pools: model name to engines, with those who look after them."""
+
+    def __init__(
+        self, pools: Mapping[str, Sequence[Engine]], driver: Driver, supervisors: Mapping[EngineId, Supervisor]
+    ) -> None:
+        self.pools = pools
+        self.driver = driver
+        self._supervisors = supervisors
+
+    def report(self) -> list[EngineReport]:
+        """Every engine of every pool."""
+        return [self._report(model, engine) for model, pool in self.pools.items() for engine in pool]
+
+    def _report(self, model: str, engine: Engine) -> EngineReport:
+        supervisor = self._supervisors[engine.name]
+        spec = self.driver.specs.get(engine.name)
+        return EngineReport(engine.name, model, engine.url, supervisor.state, supervisor.problem, spec)
+
+    def missing(self) -> dict[str, list[str]]:
+        """The models without an engine that is up, each with what its engines say."""
+        reports = {model: self._pool(model) for model in self.pools}
+        return {
+            model: [f"{report.name} is {report.state}: {report.problem}".rstrip(": ") for report in pool]
+            for model, pool in reports.items()
+            if not any(report.state is State.UP for report in pool)
+        }
+
+    def max_model_len(self, model: str) -> int | None:
+        """The longest context an engine of the pool takes, in tokens; None while none has been up."""
+        return max((report.spec.max_model_len for report in self._pool(model) if report.spec), default=None)
+
+    def _pool(self, model: str) -> list[EngineReport]:
+        return [self._report(model, engine) for engine in self.pools[model]]

@@ -1,0 +1,46 @@
+"""Metrics that are looked at only when somebody scrapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from agentserve.gateway.fleet import Fleet
+
+
+class Gauges(Collector):
+    """The present state of the brain and of the engines."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Reads everything now."""
+        brain = self._fleet.driver.brain
+        yield GaugeMetricFamily("agentserve_programs", "Programs that have not ended.", value=len(brain.programs))
+        yield GaugeMetricFamily("agentserve_calls_waiting", "Calls held by the gateway.", value=brain.waiting)
+        yield self._engines_up()
+        running = GaugeMetricFamily("agentserve_engine_running", "Calls dispatched to the engine.", labels=["engine"])
+        capacity = GaugeMetricFamily("agentserve_engine_kv_tokens", "KV tokens the engine has.", labels=["engine"])
+        free = GaugeMetricFamily(
+            "agentserve_engine_free_kv_tokens", "KV tokens free by our account.", labels=["engine"]
+        )
+        drift = GaugeMetricFamily(
+            "agentserve_account_drift_tokens",
+            "Our count of the running calls' KV tokens minus the engine's.",
+            labels=["engine"],
+        )
+        for engine in brain.engines.values():
+            running.add_metric([engine.id], len(engine.running))
+            capacity.add_metric([engine.id], engine.account.capacity)
+            free.add_metric([engine.id], engine.free)
+            drift.add_metric([engine.id], engine.drift)
+        yield from (running, capacity, free, drift)
+
+    def _engines_up(self) -> GaugeMetricFamily:
+        up = GaugeMetricFamily("agentserve_engine_up", "1 if the engine takes calls.", labels=["engine", "model"])
+        for report in self._fleet.report():
+            up.add_metric([report.name, report.model], float(report.name in self._fleet.driver.engines))
+        return up

@@ -1,0 +1,98 @@
+"""The inference routes: from an ASGI request to a call."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from starlette.types import Receive, Scope, Send
+
+from agentserve.config import Limits
+from agentserve.gateway.call import Call
+from agentserve.gateway.driver import Driver
+from agentserve.gateway.errors import ApiError, send_error, too_large, too_long, unknown_model
+from agentserve.gateway.history import History
+from agentserve.gateway.identity import Headers, identify
+from agentserve.gateway.request import Request, parse_request
+from scheduler.types import EngineId
+
+LONGEST_TOKEN = 1024
+"""Bytes that no token of any known vocabulary exceeds."""
+
+
+class ClientGoneError(Exception):
+    """The client left before its request was complete."""
+
+
+class Inference:
+    """Serves POST requests to generate. Everything that is wrong with one is answered here, without an engine."""
+
+    def __init__(
+        self, driver: Driver, pools: Mapping[str, Sequence[EngineId]], limits: Limits, allow: Collection[str]
+    ) -> None:
+        self._driver = driver
+        self._pools = pools
+        self._limits = limits
+        self._allow = frozenset(allow)
+        self._history = History()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        try:
+            call = await self._accept(scope, receive, send)
+        except ClientGoneError:
+            return
+        except ApiError as error:
+            self._driver.metrics.errors.labels(str(error.status)).inc()
+            await send_error(send, error)
+            return
+        await call.run(receive)
+
+    async def _accept(self, scope: Scope, receive: Receive, send: Send) -> Call:
+        if scope["method"] != "POST":
+            raise ApiError(405, f"{scope['method']} is not allowed here; use POST", code="method_not_allowed")
+        headers: Headers = dict(scope["headers"])
+        data = await read_body(receive, headers, self._limits.body_bytes)
+        request = parse_request(scope["path"], data)
+        self._check_pool(request)
+        identity = identify(headers, request, self._history)
+        self._driver.metrics.identified.labels(identity.source.value).inc()
+        return Call(self._driver, self._limits, self._allow, request, identity, headers, send)
+
+    def _check_pool(self, request: Request) -> None:
+        if request.model not in self._pools:
+            raise unknown_model(request.model, list(self._pools))
+        pool = self._pools[request.model]
+        specs = [self._driver.specs[name] for name in pool if name in self._driver.engines]
+        if not specs:
+            message = f"no engine of model {request.model!r} is up ({', '.join(pool)}); try again in a while"
+            raise ApiError(503, message, code="no_engine")
+        least = request.prompt.end.size // LONGEST_TOKEN if request.prompt.tokens is None else request.prompt.tokens
+        longest = max(spec.max_model_len for spec in specs)
+        if least >= longest:
+            raise too_long(least, longest)
+
+
+async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        ApiError: 413, it is larger than `limit` bytes.
+        ClientGoneError: it will never be complete.
+    """
+    announced = headers.get(b"content-length", b"")
+    if announced.isdigit() and int(announced) > limit:
+        raise too_large(limit)
+    parts: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise too_large(limit)
+        parts.append(part)
+        more = message.get("more_body", False)
+    return b"".join(parts)

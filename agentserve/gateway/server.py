@@ -1,0 +1,108 @@
+"""The gateway as a process: engines, brain and HTTP server, from a configuration to a graceful stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import uvicorn
+
+from agentserve.config import Config
+from agentserve.engines.factory import build_engines, default_logs
+from agentserve.engines.supervise import Supervised, Supervisor
+from agentserve.gateway.app import Gateway
+from agentserve.gateway.driver import Driver
+from agentserve.gateway.eventlog import EventLog
+from agentserve.gateway.fleet import Fleet
+from agentserve.gateway.gauges import Gauges
+from agentserve.gateway.inference import Inference
+from agentserve.gateway.metrics import Metrics
+from agentserve.gateway.state import StateError, keep_state, load_state, save_state
+from scheduler.brain import Brain
+
+STOP_TIMEOUT = 30
+"""Seconds that running calls have to end when the gateway stops."""
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: Config) -> int:
+    """Serves until interrupted. Returns the process's exit code: 0, or 2 for what its user has to mend."""
+    try:
+        brain = Brain(
+            config.policy,
+            learned=load_state(config.state) if config.state else None,
+            idle_timeout=config.program_idle_timeout,
+        )
+        listener = listen(config)
+    except (StateError, OSError) as error:
+        logger.error("%s", error)
+        return 2
+    try:
+        asyncio.run(_serve(config, brain, listener))
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def listen(config: Config) -> socket.socket:
+    """The listening socket.
+
+    Raises:
+        OSError: the address cannot be used; the message says which and what to do.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family, backlog=2048)
+    except OSError as error:
+        message = f"cannot listen on {config.listen}: {error.strerror}; choose another address with `listen`"
+        raise OSError(message) from error
+
+
+async def _serve(config: Config, brain: Brain, listener: socket.socket) -> None:
+    async with gateway(config, brain, build_engines(config, default_logs())) as app:
+        logger.info("listening on http://%s, policy %s", config.listen, brain.policy.name)
+        await uvicorn.Server(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=STOP_TIMEOUT,
+            )
+        ).serve(sockets=[listener])
+
+
+@asynccontextmanager
+async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -> AsyncIterator[Gateway]:
+    """The application with its engines being looked after; on leaving, engines stop and what was learned is saved.
+
+    `engines` are those of `config`, in its order.
+    """
+    log = EventLog(config.event_log, brain) if config.event_log else None
+    driver = Driver(brain, Metrics(), log.record if log else None)
+    supervisors = {engine.name: Supervisor(engine, driver, logger.info) for engine in engines}
+    pools: dict[str, list[Supervised]] = {}
+    for (pool, _), engine in zip(config.engines, engines, strict=True):
+        pools.setdefault(pool.model, []).append(engine)
+    fleet = Fleet(pools, driver, supervisors)
+    driver.metrics.registry.register(Gauges(fleet))
+    names = {model: [engine.name for engine in pool] for model, pool in pools.items()}
+    tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors.values()]
+    if config.state is not None:
+        tasks.append(asyncio.create_task(keep_state(config.state, brain.learned)))
+    try:
+        yield Gateway(fleet, Inference(driver, names, config.limits, config.allow))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        driver.close()
+        if log is not None:
+            log.close()
+        if config.state is not None:
+            save_state(config.state, brain.learned)
