@@ -69,15 +69,13 @@ def opening(program: Program, call: Call, ratio: Ratio = DEFAULT_RATIO) -> tuple
     )
 
 
-def continuation(program: Program, call: Call, answer: str, ratio: Ratio = DEFAULT_RATIO) -> tuple[Message, ...]:
-    """What follows the history of a call's context: the context's answer as the model gave it, and the tool's result.
+def result(program: Program, call: Call, ratio: Ratio = DEFAULT_RATIO) -> Message:
+    """What a call adds to its context's history, which ends with the model's answer.
 
-    The result is a user message, which every chat template knows, unlike the role `tool`.
+    It is a tool's result as a user message, which every chat template knows, unlike the role `tool`. The marks around
+    the answer are charged to it.
     """
-    return (
-        Message(role="assistant", content=answer),
-        Message(role="user", content=_own_text(program, call, ratio.words(call.new_tokens, messages=2))),
-    )
+    return Message(role="user", content=_own_text(program, call, ratio.words(call.new_tokens, messages=2)))
 
 
 def _own_text(program: Program, call: Call, words: int) -> str:
