@@ -1,0 +1,234 @@
+"""The HTTP routes of the emulated engine: vLLM's, as far as the gateway and its tests use them, and the plugin's."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from agentserve.engines.emulation import answers
+from agentserve.engines.emulation.answers import Answer, ChatWire, CompletionWire, Wire
+from agentserve.engines.emulation.bodies import ChatBody, CompletionBody, GenerationBody, TokenizeBody
+from agentserve.engines.emulation.clock import EngineClock
+from agentserve.engines.emulation.exchange import StreamedExchange, WholeExchange
+from agentserve.engines.emulation.faults import Fault, Garbage, ServerError
+from agentserve.engines.emulation.text import block_hashes, tokenize
+from agentserve.vllm_plugin.control import BadOrderError, Message, parse_message
+from agentserve.vllm_plugin.ticket import BadValueError, Ticket, parse_ticket
+from scheduler.events import PinOutcome
+from scheduler.types import Tokens
+from simulator.engine import EngineConfig
+from simulator.request import Request as Call
+
+OWNER = "agentserve-emulated"
+DEFAULT_OUTPUT = 64
+"""Output tokens of a request that asks for no number."""
+
+_Body = TypeVar("_Body", bound=BaseModel)
+
+
+class _RefusedError(Exception):
+    """A request that is answered with an error, in vLLM's shape."""
+
+    def __init__(self, status: int, kind: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error = {"message": message, "type": kind, "param": param, "code": status}
+
+
+class EmulatedApp:
+    """The routes around one engine model."""
+
+    def __init__(self, model: str, clock: EngineClock, fault: Callable[[], Fault | None]) -> None:
+        self._model = model
+        self._clock = clock
+        self._engine = clock.engine
+        self._fault = fault
+        self._ignored = 0
+        self.asgi = Starlette(
+            routes=[
+                Route("/health", self._health),
+                Route("/version", self._version),
+                Route("/metrics", self._metrics),
+                Route("/tokenize", self._tokenize, methods=["POST"]),
+                Route("/v1/models", self._models),
+                Route("/v1/chat/completions", self._chat, methods=["POST"]),
+                Route("/v1/completions", self._complete, methods=["POST"]),
+                Route("/agentserve/v1/plugin", self._plugin),
+                Route("/agentserve/v1/pins", self._get_pins, methods=["GET"]),
+                Route("/agentserve/v1/pins", self._set_pins, methods=["POST"]),
+            ],
+            exception_handlers={_RefusedError: _refuse},
+        )
+
+    @property
+    def _config(self) -> EngineConfig:
+        return self._engine.config
+
+    async def _health(self, request: Request) -> Response:
+        return Response()
+
+    async def _version(self, request: Request) -> Response:
+        return JSONResponse({"version": "emulated"})
+
+    async def _models(self, request: Request) -> Response:
+        card = {
+            "id": self._model,
+            "object": "model",
+            "created": int(time.time()),
+            "owned_by": OWNER,
+            "root": self._model,
+            "parent": None,
+            "max_model_len": self._config.max_model_len,
+            "permission": [],
+        }
+        return JSONResponse({"object": "list", "data": [card]})
+
+    async def _metrics(self, request: Request) -> Response:
+        label = f'engine="0",model_name="{self._model}"'
+        # vLLM counts the one block it keeps for itself
+        cache = f'block_size="{self._config.block_size}",engine="0",num_gpu_blocks="{self._config.num_blocks + 1}"'
+        lines = [
+            f"vllm:num_requests_running{{{label}}} {self._engine.running}",
+            f"vllm:num_requests_waiting{{{label}}} {self._engine.waiting}",
+            f"vllm:kv_cache_usage_perc{{{label}}} {self._engine.usage}",
+            f"vllm:cache_config_info{{{cache}}} 1",
+        ]
+        typed = (f"# TYPE {line.partition('{')[0]} gauge\n{line}\n" for line in lines)
+        return PlainTextResponse("".join(typed), media_type="text/plain; version=0.0.4")
+
+    async def _tokenize(self, request: Request) -> Response:
+        body = await _read(request, TokenizeBody)
+        tokens = [int.from_bytes(token) for token in tokenize([body.prompt])]
+        return JSONResponse({"count": len(tokens), "max_model_len": self._config.max_model_len, "tokens": tokens})
+
+    async def _chat(self, request: Request) -> Response:
+        body = await _read(request, ChatBody)
+        prompt = body.tokens()
+        count, seed = self._output(body, prompt), _seed(body, prompt)
+        tool = body.required_tool
+        answer = answers.words(count, seed) if tool is None else answers.call(tool, count, seed)
+        return self._exchange(body, prompt, answer, ChatWire(self._model, answer))
+
+    async def _complete(self, request: Request) -> Response:
+        body = await _read(request, CompletionBody)
+        prompt = body.tokens()
+        answer = answers.words(self._output(body, prompt), _seed(body, prompt))
+        return self._exchange(body, prompt, answer, CompletionWire(self._model, answer))
+
+    def _output(self, body: GenerationBody, prompt: list[bytes]) -> Tokens:
+        """How many tokens to answer."""
+        if body.model and body.model != self._model:
+            raise _RefusedError(404, "NotFoundError", f"The model `{body.model}` does not exist.", "model")
+        if not prompt:
+            raise _RefusedError(400, "BadRequestError", "The prompt is empty.", "prompt")
+        return body.output_limit or max(1, min(DEFAULT_OUTPUT, self._config.max_model_len - len(prompt)))
+
+    def _exchange(self, body: GenerationBody, prompt: list[bytes], answer: Answer, wire: Wire) -> Response:
+        fault = self._fault()
+        if isinstance(fault, ServerError):
+            raise _RefusedError(500, "InternalServerError", "This engine was told to fail.")
+        if isinstance(fault, Garbage):
+            return Response(b"\x00\xff{not: json\n\ndata {", media_type="application/json")
+        outputs = self._clock.outputs(self._call(body, prompt, answer))
+        if body.stream:
+            include_usage = body.stream_options is not None and body.stream_options.include_usage
+            return StreamedExchange(wire, len(prompt), outputs, fault, include_usage=include_usage)
+        return WholeExchange(wire, len(prompt), outputs, fault)
+
+    def _call(self, body: GenerationBody, prompt: list[bytes], answer: Answer) -> Call:
+        output, limit = answer.tokens, self._config.max_model_len
+        if len(prompt) + len(output) > limit:
+            raise _RefusedError(
+                400,
+                "BadRequestError",
+                f"This model's maximum context length is {limit} tokens. However, you requested {len(output)} output "
+                f"tokens and your prompt contains {len(prompt)} input tokens, for a total of "
+                f"{len(prompt) + len(output)} tokens. Please reduce the length of the input prompt or the number of "
+                "requested output tokens.",
+                "input_tokens",
+            )
+        ticket = self._ticket(body)
+        return Call(
+            id=uuid.uuid4().hex,
+            prompt_tokens=len(prompt),
+            output_tokens=len(output),
+            blocks=block_hashes([*prompt, *output], self._config.block_size),
+            priority=body.priority,
+            program=ticket.program if ticket else "",
+            rank=int(ticket.rank) if ticket and math.isfinite(ticket.rank) else None,
+            ttl=ticket.ttl if ticket else 0.0,
+        )
+
+    def _ticket(self, body: GenerationBody) -> Ticket | None:
+        try:
+            return parse_ticket(body.vllm_xargs or {})
+        except BadValueError:
+            self._ignored += 1
+            return None
+
+    async def _plugin(self, request: Request) -> Response:
+        own = version("agentserve")
+        return JSONResponse({"plugin": "agentserve", "version": own, "vllm": "emulated", "guard": self._config.guard})
+
+    async def _get_pins(self, request: Request) -> Response:
+        since = request.query_params.get("since")
+        if since is not None and not (since.isascii() and since.isdigit() and len(since) < 20):
+            return JSONResponse({"error": "'since' must be a report's number, 0 or more"}, status_code=400)
+        return self._pins(Message(since=None if since is None else int(since)))
+
+    async def _set_pins(self, request: Request) -> Response:
+        try:
+            return self._pins(parse_message(await request.body()))
+        except BadOrderError as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
+
+    def _pins(self, message: Message) -> Response:
+        now, retention = self._clock.now, self._engine.retention
+        for order in message.pins:
+            self._engine.retain(order.program, order.ttl, now)
+        reports = self._engine.reports_since(retention.cursor if message.since is None else message.since, now)
+        return JSONResponse(
+            {
+                "cursor": retention.cursor,
+                "reports": [report._asdict() for report in reports],
+                "protected_tokens": retention.protected_blocks * self._config.block_size,
+                "protected_blocks": retention.protected_blocks,
+                "free_blocks": self._engine.free_blocks,
+                "total_blocks": self._config.num_blocks,
+                "block_size": self._config.block_size,
+                "counters": {
+                    **{outcome.value: retention.counters[outcome] for outcome in PinOutcome},
+                    "ignored": self._ignored,
+                },
+                "guard": self._config.guard,
+            }
+        )
+
+
+def _seed(body: GenerationBody, prompt: list[bytes]) -> str:
+    return f"{body.seed} {block_hashes(prompt, len(prompt))}"
+
+
+async def _read(request: Request, shape: type[_Body]) -> _Body:
+    try:
+        return shape.model_validate_json(await request.body())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise _RefusedError(400, "BadRequestError", f"{where}: {first['msg']}", where or None) from error
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    if not isinstance(error, _RefusedError):
+        raise error
+    return JSONResponse({"error": error.error}, status_code=error.status)

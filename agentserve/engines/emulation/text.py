@@ -1,0 +1,44 @@
+"""Text as the emulated engine counts it: a token is at most four bytes, and no token spans two segments.
+
+A prompt is rendered to segments (a message's role, its text, a call's name and arguments), each of which is cut into
+tokens on its own. So a history that grows by whole messages has the same tokens each time, and shares its blocks.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+
+from scheduler.types import Tokens
+
+TOKEN_BYTES = 4
+
+_TEXT = (
+    "the and for you not are but all any can had her was one our out day get has him his how man new now old see two "
+    "way who boy did its let put say she too use air arm art ask bag bed big box bus buy car cat cow cut dog"
+)
+_WORDS = _TEXT.split()
+
+
+def tokenize(segments: Iterable[str]) -> list[bytes]:
+    """The tokens of a text that is given in segments."""
+    encoded = (segment.encode("utf-8", "surrogatepass") for segment in segments)
+    return [data[start : start + TOKEN_BYTES] for data in encoded for start in range(0, len(data), TOKEN_BYTES)]
+
+
+def block_hashes(tokens: Sequence[bytes], block_size: Tokens) -> tuple[int, ...]:
+    """The chained hash of every full block."""
+    hashes: list[int] = []
+    chain = b""
+    for end in range(block_size, len(tokens) + 1, block_size):
+        block = b"".join(token.ljust(TOKEN_BYTES + 1, b"\0") for token in tokens[end - block_size : end])
+        chain = blake2b(chain + block, digest_size=8).digest()
+        hashes.append(int.from_bytes(chain))
+    return tuple(hashes)
+
+
+def filler(count: Tokens, seed: str) -> list[str]:
+    """Words that make up exactly `count` tokens, one a piece; the same for the same seed."""
+    words = random.Random(seed).choices(_WORDS, k=count)
+    return [*(f"{word} " for word in words[:-1]), f"{words[-1]}."]
