@@ -118,7 +118,9 @@ def _origin(engine: EngineSection) -> str:
 @app.command()
 def policies() -> None:
     """List the presets, and the policies they are made of."""
-    presets = Table("preset", *KINDS, title="Presets (`policy: NAME`)", title_justify="left")
+    presets = Table("preset", title="Presets (`policy: NAME`)", title_justify="left")
+    for kind in KINDS:
+        presets.add_column(kind, overflow="fold")
     for name, preset in PRESETS.items():
         presets.add_row(name, *(escape(str(getattr(preset, kind))) for kind in KINDS))
     parts = Table("kind", "policy", "parameters", "what it does", title_justify="left")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agentserve.config import Launch
+from agentserve.engines import logbook
 from agentserve.engines.attached import AttachedEngine
 from agentserve.engines.base import EngineError, Progress
 from agentserve.engines.command import HOST, SERVER, command_args, environment, known
@@ -22,8 +23,6 @@ TELL_EVERY: Seconds = 5.0
 """Between two lines of progress."""
 
 POLL: Seconds = 0.2
-
-TAIL_LINES = 15
 
 
 class LaunchedEngine(AttachedEngine):
@@ -97,11 +96,11 @@ class LaunchedEngine(AttachedEngine):
                 raise EngineError(f"engine {self.name} was not healthy after {START_LIMIT:.0f} s; see {self.log}")
             if now - told > TELL_EVERY:
                 told = now
-                progress(f"engine {self.name} is starting, {now - began:.0f} s: {''.join(process.tail(1))}")
+                progress(f"engine {self.name} is starting, {now - began:.0f} s: {logbook.latest(process.lines())}")
 
     def _ending(self, process: LoggedProcess) -> str:
-        tail = "\n  ".join(process.tail(TAIL_LINES))
-        return f"its process ended with exit code {process.exit_code}; the end of {self.log}:\n  {tail}"
+        reasons = "\n  ".join(logbook.ending(process.lines()))
+        return f"its process ended with exit code {process.exit_code} (log: {self.log})\n  {reasons}"
 
     async def _end(self) -> None:
         if self._process is not None:

@@ -14,7 +14,7 @@ from scheduler.types import Seconds
 GRACE: Seconds = 10.0
 """Between the polite signal and the other one."""
 
-TAIL_BYTES = 8192
+TAIL_BYTES = 256 * 1024
 
 
 class LoggedProcess:
@@ -50,13 +50,13 @@ class LoggedProcess:
         """None while it runs; negative if a signal ended it."""
         return self._process.returncode
 
-    def tail(self, lines: int) -> list[str]:
-        """The last lines that this run has written."""
+    def lines(self) -> list[str]:
+        """What this run has written: its last lines, blank ones left out."""
         with self._log.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(self._start, size - TAIL_BYTES))
             text = log.read().decode(errors="replace")
-        return [line for line in text.splitlines() if line.strip()][-lines:]
+        return [line for line in text.splitlines() if line.strip()]
 
     async def wait(self, limit: Seconds) -> None:
         """Waits for its end, `limit` seconds at most."""
