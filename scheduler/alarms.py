@@ -17,14 +17,14 @@ class Timer(Enum):
 
     AGED = "aged"
     """A call has waited as long as calls may."""
-    OVERDUE = "overdue"
-    """A gap has lasted longer than its program's memory may be left alone."""
+    GAP = "gap"
+    """A gap has lasted so long that its program makes way."""
     IDLE = "idle"
     """A program may have been silent for so long that it has ended."""
 
 
 class Alarm(NamedTuple):
-    """One alarm; `gap` is the number of the gap an OVERDUE one was set for."""
+    """One alarm; `gap` is the number of the gap a GAP one was set for."""
 
     at: Seconds
     sequence: int

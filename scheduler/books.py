@@ -112,7 +112,6 @@ class Books:
 
     def leave(self, program: Program) -> None:
         """Ends a membership; `program.engine` stays, as the place where its KV was."""
-        self.not_overdue(program)
         engine = self.home(program)
         if not program.member or engine is None:
             return
@@ -122,18 +121,6 @@ class Books:
         program.growth = 0
         program.member = False
         self.roomier.add(engine.id)
-
-    def overdue(self, program: Program, engine: EngineState) -> None:
-        """Marks a member whose gap has lasted too long."""
-        program.overdue = True
-        engine.overdue[program.key] = program
-        self.roomier.add(engine.id)
-
-    def not_overdue(self, program: Program) -> None:
-        """Takes that mark away."""
-        if program.overdue and (engine := self.home(program)) is not None:
-            del engine.overdue[program.key]
-        program.overdue = False
 
     def empty(self, engine: EngineState) -> None:
         """All its KV is lost. Calls that ran there stay known until the driver says how each one ended."""
@@ -172,6 +159,5 @@ class Books:
         assert engine.growth == growth, f"{engine.id}: growth {engine.growth} is not its members' {growth}"
         backlog = sum(call.uncached for call in engine.running.values() if call.first_token is None)
         assert engine.backlog == backlog, f"{engine.id}: backlog {engine.backlog} is not its calls' {backlog}"
-        assert engine.overdue.keys() <= engine.members.keys(), f"{engine.id}: overdue programs that are no members"
         if not engine.running and not engine.members:
             assert engine.account.occupied == 0, f"{engine.id} is empty, yet {engine.account.occupied} tokens are held"

@@ -4,8 +4,8 @@
 room, and returns what the driver has to do and when to wake it. Which call goes where and when is the policies' word:
 
 - a member's calls enter their engine without asking; a program that is no member asks for admission;
-- a member *makes way* when its gap has lasted longer than the admission policy's patience and a waiting program does
-  not fit. Its pin is released, and its next call asks for admission again, by its old rank;
+- a member *makes way* when its gap has lasted longer than the admission policy's patience: its memory is no longer
+  reserved and its pin is released, so that its KV stays only while nobody needs the room;
 - a call that has waited as long as the admission policy lets calls wait enters whether it fits or not.
 """
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from scheduler import events
@@ -181,7 +180,8 @@ class Brain:
             program = self._new_program(event)
         elif program.gap_since is not None:
             self.learned.gaps.observe(program.key.tenant, program.gap_tools, event.at - program.gap_since)
-            self._end_gap(program)
+            program.gap_since = None
+            program.expected_gap = None
         program.last_seen = event.at
         program.ending = program.ending or event.final
         return program
@@ -323,6 +323,7 @@ class Brain:
 
     def _move_line(self, open_engines: set[EngineId]) -> None:
         """Dispatches what may go, from the head, until each of these engines is closed to newcomers."""
+        admission = self._policies.admission
         for call in self._line:
             engines = self._books.candidates(call)
             if not call.aged:
@@ -330,8 +331,8 @@ class Brain:
                     engine for engine in engines if engine.id in open_engines or self._enters_freely(call, engine)
                 ]
             if engines:
-                engine = self._policies.placement.choose(self._view, call, engines, self._policies.admission)
-                if self._enters_freely(call, engine) or self._is_admitted(call, engine):
+                engine = self._policies.placement.choose(self._view, call, engines, admission)
+                if self._enters_freely(call, engine) or admission.verdict(self._view, call, engine) is Verdict.ADMIT:
                     self._dispatch(call, engine)
                 else:
                     open_engines.difference_update(offered.id for offered in engines)
@@ -340,16 +341,6 @@ class Brain:
 
     def _enters_freely(self, call: Call, engine: EngineState) -> bool:
         return call.aged or (call.program.member and call.program.engine == engine.id)
-
-    def _is_admitted(self, call: Call, engine: EngineState) -> bool:
-        """Asks the admission policy, letting overdue members make way, the latest program first."""
-        while (verdict := self._policies.admission.verdict(self._view, call, engine)) is not Verdict.ADMIT:
-            if verdict is Verdict.SKIP or not engine.overdue:
-                return False
-            latest = max(engine.overdue.values(), key=attrgetter("rank"))
-            self._release_pin(latest)
-            self._books.leave(latest)
-        return True
 
     def _dispatch(self, call: Call, engine: EngineState) -> None:
         program, view = call.program, self._view
@@ -427,11 +418,6 @@ class Brain:
         if engine is not None and engine.spec.retention and program.pin_until > self._view.now:
             self._actions.append(Release(program.key, engine.id))
         program.pin_until = 0.0
-
-    def _end_gap(self, program: Program) -> None:
-        program.gap_since = None
-        program.expected_gap = None
-        self._books.not_overdue(program)
 
     def _end(self, program: Program) -> None:
         self._release_pin(program)
@@ -545,17 +531,16 @@ class Brain:
         """Sets the alarm for the present gap, in place of the one that was set."""
         if program.gap_since is None:
             return
-        self._books.not_overdue(program)
         program.gap_number += 1
         patience = program.expected_gap or self._policies.admission.patience(self._view, program)
-        self._alarms.set(self._view.now + patience, Timer.OVERDUE, program.key, program.gap_number)
+        self._alarms.set(self._view.now + patience, Timer.GAP, program.key, program.gap_number)
 
     def _ring(self, alarm: Alarm) -> None:
         match alarm.timer, alarm.subject:
             case Timer.IDLE, ProgramKey() as key:
                 self._ring_idle(key)
-            case Timer.OVERDUE, ProgramKey() as key:
-                self._ring_overdue(key, alarm.gap)
+            case Timer.GAP, ProgramKey() as key:
+                self._ring_gap(key, alarm.gap)
             case Timer.AGED, name:
                 self._ring_aged(CallId(str(name)))
 
@@ -565,13 +550,11 @@ class Brain:
             self._line.age(call, self._policies, self._view)
             self._books.roomier.update(self.engines)
 
-    def _ring_overdue(self, key: ProgramKey, gap: int) -> None:
+    def _ring_gap(self, key: ProgramKey, gap: int) -> None:
         program = self.programs.get(key)
-        if program is None or program.gap_number != gap or program.gap_since is None:
-            return
-        engine = self._books.home(program)
-        if program.member and engine is not None:
-            self._books.overdue(program, engine)
+        if program is not None and program.gap_number == gap and program.gap_since is not None:
+            self._release_pin(program)
+            self._books.leave(program)
 
     def _ring_idle(self, key: ProgramKey) -> None:
         program = self.programs.get(key)

@@ -47,8 +47,6 @@ class Program:
     gap_since: Seconds | None = None
     gap_tools: tuple[str, ...] = ()
     gap_number: int = 0
-    overdue: bool = False
-    """Its gap has lasted longer than nearly all do."""
     pin_until: Seconds = 0.0
     """Its KV is pinned until then; 0 if it is not."""
     ending: bool = False
@@ -114,8 +112,6 @@ class EngineState:
     status: EngineStatus = EngineStatus.UP
     running: dict[CallId, Call] = field(default_factory=dict)
     members: dict[ProgramKey, Program] = field(default_factory=dict)
-    overdue: dict[ProgramKey, Program] = field(default_factory=dict)
-    """Members whose gap has lasted too long, in the order in which it became so."""
     growth: Tokens = 0
     """What the members are expected still to grow by."""
     backlog: Tokens = 0

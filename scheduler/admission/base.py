@@ -32,5 +32,5 @@ class Admission(Protocol):
         ...
 
     def patience(self, view: View, program: Program) -> Seconds:
-        """How long a gap may last until the program's memory can be given to a waiting one; may be infinite."""
+        """How long a gap may last until the program makes way: it keeps its KV only while nobody needs the room."""
         ...

@@ -18,25 +18,28 @@ from scheduler.view import View
 class WorkingSet:
     """Admits a program if the engine's members, with what they are expected to grow by, leave room for it.
 
+    Only a program's first call waits. A later one enters even when its program has made way meanwhile: its wait would
+    be new, while the little too much that is then reserved costs the latest program some of its cache.
+
     Attributes:
         limit: share of the engine's KV tokens that may be reserved.
         growth: share of the members' expected further growth that is reserved with their present footprints. Members
             are at different points of their runs, so the whole of it is never needed at once.
-        gap_quantile: a gap longer than this quantile of its tool's makes way for a waiting program.
+        gap_quantile: a program makes way when its gap lasts longer than this quantile of its tool's gaps.
         min_patience: shortest such gap, in seconds.
+        max_patience: longest such gap, in seconds.
         max_wait: seconds after which a program's first call enters though it does not fit.
-        max_wait_later: the same for its later calls, which wait only if their program had to make way.
     """
 
     limit: float = 1.0
-    growth: float = 0.5
+    growth: float = 0.25
     gap_quantile: float = 0.95
     min_patience: float = 1.0
+    max_patience: float = 30.0
     max_wait: float = 300.0
-    max_wait_later: float = 15.0
 
     def verdict(self, view: View, call: Call, engine: EngineState) -> Verdict:
-        if not engine.running and not engine.members:
+        if call.program.served or not (engine.running or engine.members):
             return Verdict.ADMIT
         if len(engine.running) >= engine.spec.max_num_seqs:
             return Verdict.STOP
@@ -45,8 +48,8 @@ class WorkingSet:
         return Verdict.ADMIT if reserved + wanted <= self.limit * engine.account.capacity else Verdict.STOP
 
     def longest_wait(self, view: View, call: Call) -> Seconds:
-        return self.max_wait_later if call.program.served else self.max_wait
+        return self.max_wait
 
     def patience(self, view: View, program: Program) -> Seconds:
         quantile = view.learned.gaps.quantile(program.key.tenant, program.gap_tools, self.gap_quantile)
-        return max(quantile, self.min_patience)
+        return min(max(quantile, self.min_patience), self.max_patience)
