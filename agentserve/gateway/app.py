@@ -25,6 +25,7 @@ class Gateway:
     """The application."""
 
     def __init__(self, fleet: Fleet, inference: Inference) -> None:
+        self.driver = fleet.driver
         self._inference = inference
         self._control = _control_app(fleet)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from pathlib import Path
 
 from scheduler.actions import Action
@@ -26,7 +27,7 @@ class EventLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("w", encoding="utf-8")
         self._file.write(snapshot_line(brain) + "\n")
-        self._waiting: list[tuple[Event, tuple[Action, ...]]] = []
+        self._waiting: deque[tuple[Event, tuple[Action, ...]]] = deque()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="event log", daemon=True)
         self._thread.start()
@@ -51,6 +52,7 @@ class EventLog:
             logger.exception("the event log ends here")
 
     def _write(self) -> None:
-        group, self._waiting = self._waiting, []
-        self._file.writelines(event_line(event, actions) + "\n" for event, actions in group)
+        for _ in range(len(self._waiting)):
+            event, actions = self._waiting.popleft()
+            self._file.write(event_line(event, actions) + "\n")
         self._file.flush()
