@@ -190,8 +190,15 @@ class Retention:
         return trail
 
     def _pin(self, program: _Program, context: tuple[ContextBlock, ...], ttl: float) -> None:
-        """Puts a new pin in the place of the program's earlier one. Its clock does not run yet."""
+        """Puts a new pin in the place of the program's earlier one. Its clock does not run yet.
+
+        A call that leaves nothing to keep (shorter than a block, or finished right after its preemption) lets an
+        earlier pin go on.
+        """
         earlier = self.pins.get(program.name)
+        if ttl > 0 and not context and earlier is not None:
+            earlier.remaining = ttl
+            return
         if ttl > 0 and context:
             pin = Pin(program.name, (program.rank, program.met), list(context), ttl, math.inf)
             self.ownership.add(pin)

@@ -22,5 +22,3 @@ def test_plugin_describes_itself(client: httpx.Client) -> None:
     answer = client.get("/agentserve/v1/plugin")
     assert answer.status_code == 200, answer.text
     assert answer.json()["plugin"] == "agentserve"
-    print(answer.json(), client.get("/agentserve/v1/pins?since=0").json())
-    print(client.get("/agentserve/v1/metrics").text)
