@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Mapping
 from inspect import signature
 from pathlib import Path
@@ -83,6 +84,8 @@ def serve(
         _prepare_demo_model()
     logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=err, show_path=False)])
     logging.getLogger("agentserve").setLevel(logging.DEBUG if verbose else logging.INFO)
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as on Ctrl-C: engines are ended before we are
 
     from agentserve.gateway.server import run
 

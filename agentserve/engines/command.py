@@ -12,7 +12,7 @@ from agentserve.engines.probe import Known
 
 HOST = "127.0.0.1"
 
-SERVER = (sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server")
+SERVER: tuple[str, ...] = (sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server")
 """-P keeps the working folder off Python's path: a user's `tools.py` there must not become ours."""
 
 PLUGIN_ARGS = (

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agentserve.config import Config, EngineSection
 from agentserve.engines.attached import AttachedEngine
+from agentserve.engines.in_process import InProcessEngine
 from agentserve.engines.launched import LaunchedEngine
 from agentserve.engines.probe import Known
 from scheduler.types import EngineId
@@ -26,5 +27,7 @@ def _build(section: EngineSection, model: str, logs: Path) -> AttachedEngine:
     name = EngineId(section.name)
     if section.launch is not None:
         return LaunchedEngine(name, section.launch, model, logs / f"{section.name}.log")
+    if section.emulated is not None:
+        return InProcessEngine(name, section.emulated, model)
     known = Known(model, kv_tokens=section.kv_tokens, priority=section.priority)
     return AttachedEngine(name, section.url or "", known)

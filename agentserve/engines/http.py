@@ -92,6 +92,8 @@ class HttpLeg:
         await self._client.aclose()
 
     async def _send(self, request: httpx.Request, stream: bool = False) -> httpx.Response:
+        if self._client.is_closed:
+            raise EngineError(f"engine {self.engine} has been stopped")
         try:
             return await self._client.send(request, stream=stream)
         except httpx.TransportError as error:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 
 from agentserve.config import Launch
-from agentserve.engines import logbook
+from agentserve.engines import command, logbook
 from agentserve.engines.attached import AttachedEngine
 from agentserve.engines.base import EngineError, Progress
-from agentserve.engines.command import HOST, SERVER, command_args, environment, known
-from agentserve.engines.process import LoggedProcess
+from agentserve.engines.process import GRACE, LoggedProcess
 from scheduler.types import EngineId, EngineSpec, Seconds
 
 START_LIMIT: Seconds = 1800.0
@@ -26,16 +24,13 @@ POLL: Seconds = 0.2
 
 
 class LaunchedEngine(AttachedEngine):
-    """An engine that is started and ended with the gateway. `server` is the command that takes vLLM's arguments."""
+    """An engine that is started and ended with the gateway."""
 
-    def __init__(
-        self, name: EngineId, launch: Launch, served_as: str, log: Path, server: Sequence[str] = SERVER
-    ) -> None:
-        super().__init__(name, f"http://{HOST}", known(launch, served_as))
+    def __init__(self, name: EngineId, launch: Launch, served_as: str, log: Path) -> None:
+        super().__init__(name, f"http://{command.HOST}", command.known(launch, served_as))
         self.log = log
         self._launch = launch
         self._served_as = served_as
-        self._server = server
         self._process: LoggedProcess | None = None
         self._starts = 0
 
@@ -73,13 +68,13 @@ class LaunchedEngine(AttachedEngine):
                 f"engine {self.name} cannot have port {self._launch.port} ({error.strerror}): stop what listens there, "
                 "or leave launch.port out"
             ) from error
-        self._leg.url = f"http://{HOST}:{port}"
+        self._leg.url = f"http://{command.HOST}:{port}"
         self._starts += 1
-        command = [*self._server, *command_args(self._launch, self._served_as, port)]
+        words = [*command.SERVER, *command.command_args(self._launch, self._served_as, port)]
         try:
             if self._starts == 1:
                 self.log.unlink(missing_ok=True)  # the last gateway's
-            self._process = await LoggedProcess.spawn(command, environment(self._launch, os.environ), self.log)
+            self._process = await LoggedProcess.spawn(words, command.environment(self._launch, os.environ), self.log)
         except OSError as error:
             raise EngineError(f"engine {self.name} could not be started: {error}") from error
         return self._process
@@ -104,7 +99,7 @@ class LaunchedEngine(AttachedEngine):
 
     async def _end(self) -> None:
         if self._process is not None:
-            await self._process.stop()
+            await self._process.stop(GRACE)
             self._process = None
 
 
@@ -112,6 +107,6 @@ def _free_port(wanted: int) -> int:
     """The wanted port, or any where it is 0. Raises `OSError` if somebody listens there."""
     with socket.socket() as candidate:
         candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        candidate.bind((HOST, wanted))
+        candidate.bind((command.HOST, wanted))
         port: int = candidate.getsockname()[1]
         return port

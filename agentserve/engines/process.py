@@ -64,11 +64,11 @@ class LoggedProcess:
             async with asyncio.timeout(limit):
                 await self._process.wait()
 
-    async def stop(self) -> None:
+    async def stop(self, grace: Seconds = GRACE) -> None:
         """Asks the group to end, gives its first process some seconds to do so, and kills what is left."""
         self._signal(signal.SIGTERM)
         try:
-            await self.wait(GRACE)
+            await self.wait(grace)
         finally:
             self._signal(signal.SIGKILL)
         await self._process.wait()

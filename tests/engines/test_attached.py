@@ -179,3 +179,12 @@ async def test_a_control_route_that_fails_is_an_engine_error(mock: MockEngine, e
     mock.status, mock.pins = 500, "no engine core"
     with pytest.raises(EngineError, match="with status 500: no engine core"):
         await engine.pin([])
+
+
+async def test_a_stopped_engine_says_so(mock: MockEngine) -> None:
+    engine = AttachedEngine(EngineId("a"), mock.url, Known("m"))
+    await engine.start(ignore)
+    await engine.stop()
+    assert not await engine.healthy()
+    with pytest.raises(EngineError, match="engine a has been stopped"):
+        await engine.open("/v1/completions", {}, b"{}")

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from agentserve.config import Launch
+from agentserve.engines import command
 from agentserve.engines.base import EngineError
 from agentserve.engines.launched import LaunchedEngine
 from scheduler.types import EngineId
@@ -21,12 +22,13 @@ Build = Callable[[Launch], LaunchedEngine]
 
 
 @pytest.fixture
-async def build(tmp_path: Path) -> AsyncIterator[Build]:
+async def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Build]:
     """Builds engines that are a fake process, and stops them at the end."""
+    monkeypatch.setattr(command, "SERVER", FAKE)
     built: list[LaunchedEngine] = []
 
     def build(launch: Launch) -> LaunchedEngine:
-        built.append(LaunchedEngine(EngineId("a"), launch, "smollm2", tmp_path / "logs" / "a.log", FAKE))
+        built.append(LaunchedEngine(EngineId("a"), launch, "smollm2", tmp_path / "logs" / "a.log"))
         return built[-1]
 
     yield build
@@ -101,11 +103,11 @@ async def test_a_process_that_ends_while_starting_fails_with_the_end_of_its_log(
     assert engine.log.read_text() == "loading weights\nno such model: m\n"
 
 
-async def test_a_command_that_does_not_exist_fails_clearly(tmp_path: Path) -> None:
-    engine = LaunchedEngine(EngineId("a"), launch(), "m", tmp_path / "a.log", ["/no/such/python"])
+async def test_a_command_that_does_not_exist_fails_clearly(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "SERVER", ("/no/such/python",))
+    engine = build(launch())
     with pytest.raises(EngineError, match=r"engine a could not be started: .*No such file"):
         await engine.start(ignore)
-    await engine.stop()
 
 
 async def test_an_engine_that_serves_the_wrong_thing_is_not_left_running(build: Build) -> None:
@@ -139,7 +141,7 @@ async def test_the_log_of_an_earlier_gateway_is_replaced(build: Build) -> None:
 async def test_stopping_ends_a_process_that_will_not_and_its_children(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agentserve.engines.process.GRACE", 0.1)
+    monkeypatch.setattr("agentserve.engines.launched.GRACE", 0.1)
     engine = build(launch("--stubborn"))
     await engine.start(ignore)
     pids = [int(pid) for pid in await lines(engine, "/pids")]
