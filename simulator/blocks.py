@@ -1,14 +1,14 @@
 """The engine's paged KV memory: blocks, what they hold, and the order in which free ones are taken.
 
 This is vLLM's block pool. A free block keeps its content until it is taken. Blocks without content are taken first,
-then those with content in the order they were freed (a request frees its last block first). Blocks that a program
-owns through a pin are not taken at all until `disown` gives them up; blocks of expired pins are taken last.
+then those with content in the order they became free (a request frees its last block first). Free blocks that pins
+own stand beside this line, and join its end when the last owner gives them up.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 
@@ -20,6 +20,7 @@ class Block:
     content: int | None = None
     users: int = 0
     owners: set[str] = field(default_factory=set)
+    """The programs whose pins hold it."""
 
 
 class BlockPool:
@@ -27,23 +28,22 @@ class BlockPool:
 
     def __init__(self, size: int) -> None:
         self.blocks = [Block(index) for index in range(size)]
-        self._plain = OrderedDict((block, None) for block in self.blocks)
-        self._expired: OrderedDict[Block, None] = OrderedDict()
+        self._line = OrderedDict((block, None) for block in self.blocks)
         self._owned: dict[Block, None] = {}
         self._cached: dict[int, dict[Block, None]] = {}
 
     @property
     def takeable(self) -> int:
         """Free blocks that no pin owns."""
-        return len(self._plain) + len(self._expired)
+        return len(self._line)
 
     @property
     def free(self) -> int:
         """All blocks that no request uses, owned ones included: what vLLM calls free."""
-        return self.takeable + len(self._owned)
+        return len(self._line) + len(self._owned)
 
     @property
-    def owned(self) -> Iterable[Block]:
+    def owned(self) -> Collection[Block]:
         """The free blocks that pins own."""
         return self._owned
 
@@ -82,25 +82,24 @@ class BlockPool:
 
     def own(self, block: Block, program: str) -> None:
         """The program's pin holds the block."""
-        free = not block.users
-        if free:
+        if not block.users:
             self._unlist(block)
         block.owners.add(program)
-        if free:
+        if not block.users:
             self._list(block)
 
-    def disown(self, block: Block, program: str, *, expired: bool = False) -> None:
-        """The program's pin gives the block up; it becomes takeable if it is free and nobody else owns it."""
-        block.owners.discard(program)
-        if not block.users and not block.owners and block in self._owned:
+    def disown(self, block: Block, program: str) -> None:
+        """The program's pin gives the block up."""
+        block.owners.remove(program)
+        if not block.users and not block.owners:
             del self._owned[block]
-            (self._expired if expired else self._plain)[block] = None
+            self._list(block)
 
     def faults(self) -> Iterator[str]:
         """What is wrong with the pool: every block has to be where its users, owners and content call for."""
         for block in self.blocks:
-            places = [block in self._plain, block in self._expired, block in self._owned]
-            if sum(places) != (not block.users) or places[2] != bool(block.owners and not block.users):
+            places = (block in self._line, block in self._owned)
+            if places != (not block.users and not block.owners, not block.users and bool(block.owners)):
                 yield f"block {block.id} has {block.users} users and owners {block.owners}, but is in {places}"
             if block.content is not None and block not in self._cached.get(block.content, {}):
                 yield f"block {block.id} has content that cannot be found"
@@ -108,7 +107,7 @@ class BlockPool:
             yield "the prefix cache lists blocks that were taken"
 
     def _take(self) -> Block:
-        block, _ = (self._plain or self._expired).popitem(last=False)
+        block, _ = self._line.popitem(last=False)
         if block.content is not None:
             holders = self._cached[block.content]
             del holders[block]
@@ -122,14 +121,12 @@ class BlockPool:
         if block.owners:
             self._owned[block] = None
         else:
-            self._plain[block] = None
+            self._line[block] = None
             if block.content is None:
-                self._plain.move_to_end(block, last=False)
+                self._line.move_to_end(block, last=False)
 
     def _unlist(self, block: Block) -> None:
-        if block in self._owned:
+        if block.owners:
             del self._owned[block]
-        elif block in self._expired:
-            del self._expired[block]
         else:
-            del self._plain[block]
+            del self._line[block]

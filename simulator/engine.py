@@ -125,7 +125,7 @@ class Engine:
         """
         self._validate(request)
         self._retention.expire(now)
-        self._retention.arrived(request.program, request.rank)
+        self._retention.arrived(request, now)
         item = Progress(request, now, self._arrivals)
         self._arrivals += 1
         self._requests[request.id] = item
@@ -141,9 +141,7 @@ class Engine:
         else:
             self._waiting.remove(item)
         self._batch.pop(item, None)
-        self._pool.leave(item.table)
-        self._retention.aborted(item.request.program)
-        self._retention.expire(now)
+        self._leave(item, now, finished=False)
 
     def retain(self, program: str, ttl: Seconds, now: Seconds) -> None:
         """Keeps the program's KV for `ttl` seconds from now, or from the end of its live request; 0 releases it."""
@@ -219,8 +217,11 @@ class Engine:
     def _finish(self, item: Progress, now: Seconds) -> None:
         del self._requests[item.request.id]
         self._running.remove(item)
+        self._leave(item, now, finished=True)
+
+    def _leave(self, item: Progress, now: Seconds, *, finished: bool) -> None:
         full = item.table[: item.computed // self.config.block_size]
-        self._retention.finished(item.request.program, full, item.request.ttl, now)
+        self._retention.ended(item.request, full, now, finished=finished)
         self._pool.leave(item.table)
 
     def _schedule(self) -> dict[Progress, Tokens]:
@@ -292,21 +293,18 @@ class Engine:
     def _admissible(self, item: Progress, hits: list[Block]) -> bool:
         """Whether its whole context fits into free memory, without breaking pins that the guard keeps from it."""
         missing = self._missing(item, item.known) - len(hits)
-        free_hits = {block for block in hits if not block.users}
-        if not (self.config.guard and self._running):
-            return missing <= self._pool.free - len(free_hits)
-        rank = item.request.rank
-        breakable = self._retention.breakable(float("inf") if rank is None else rank)
-        unowned_hits = sum(not block.owners for block in free_hits)
-        return missing <= self._pool.takeable - unowned_hits + len(breakable - free_hits)
+        available = self._pool.free - sum(not block.users for block in hits)
+        if self.config.guard and self._running:
+            available -= self._retention.shielded(item.request, hits)
+        return missing <= available
 
     def _adopt(self, item: Progress, hits: list[Block]) -> None:
         self._pool.use(hits)
         item.table = hits
         item.computed = len(hits) * self.config.block_size
+        self._retention.admitted(item.request, item.computed)
         if item.cached is None:
             item.cached = item.computed
-            self._retention.admitted(item.request.program, item.cached)
 
     def _missing(self, item: Progress, tokens: Tokens) -> int:
         """How many more blocks the request's first `tokens` tokens need."""

@@ -1,25 +1,34 @@
-"""Soft retention: which programs' KV is kept through their gaps, as the vLLM plugin does it.
+"""Soft retention: which programs' KV is kept through their gaps, exactly as the vLLM plugin does it.
 
 A pin owns the blocks of a program's last context for a time to live, which rests while the program has a live
 request. Owned blocks are free memory that is taken last: pins break under pressure, the latest-arrived program's
-first and its last block first, so that what is left of it still serves as a prefix.
+first and its last block first, so that what is left of it still serves as a prefix. A block that several pins own
+goes when the turn comes to the oldest of them.
+
+The plugin may import no other room, and this room may not import the plugin's; a test plays the same random calls to
+both and compares every report and every token.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from scheduler.events import PinOutcome
 from scheduler.types import Seconds, Tokens
 from simulator.blocks import Block, BlockPool
+from simulator.request import Request
 
-_REPORTS = 4096
-_REMEMBERED = 4096
+REPORTS = 4096
+"""Reports that are kept for whoever asks for them."""
+PROGRAMS = 4096
+"""Programs without a pin or a live request that are remembered, in case a pin is asked for after the fact."""
+
+Seniority: TypeAlias = tuple[float, int]
+"""A program's rank, then the order in which this engine met it; smaller is older."""
 
 
 class Report(NamedTuple):
@@ -30,183 +39,237 @@ class Report(NamedTuple):
     tokens: Tokens
 
 
-class Kept(NamedTuple):
-    """A block and the content it had when it was kept: if the content differs now, the block was taken since."""
+class _Kept(NamedTuple):
+    """A block, and what it held when the call ended: if the content differs now, the block was taken since."""
 
     block: Block
     content: int | None
 
-    @property
-    def stale(self) -> bool:
-        return self.block.content != self.content
+
+@dataclass(slots=True)
+class _Pin:
+    program: str
+    seniority: Seniority
+    blocks: list[Block]
+    remaining: Seconds
+    deadline: Seconds = inf
+    used: bool = False
+    broken: bool = False
 
 
 @dataclass(slots=True)
-class _Holding:
-    """A program's last context, pinned until `expires`, or only remembered (None)."""
-
-    rank: float
-    blocks: list[Kept] = field(default_factory=list)
-    expires: Seconds | None = None
+class _Program:
+    met: int
+    rank: float = inf
     live: int = 0
-    hit: bool = False
-    broken: bool = False
+    trail: tuple[_Kept, ...] = ()
+    """The context of the request that ended last."""
     asked: Seconds | None = None
-    """The time to live asked for while a request was live; it replaces the request's own."""
+    """A time to live asked for while a request is live; it counts from its end, in place of the request's own."""
 
 
 class Retention:
-    """The pins of one engine. Programs are known from their first request on; the oldest idle ones are forgotten."""
+    """The pins of one engine."""
 
     def __init__(self, pool: BlockPool, block_size: Tokens) -> None:
-        self._pool = pool
-        self._block_size = block_size
-        self._holdings: OrderedDict[str, _Holding] = OrderedDict()
-        self._reports: deque[Report] = deque(maxlen=_REPORTS)
         self.cursor = 0
         """How many reports there ever were."""
         self.counters: Counter[PinOutcome] = Counter()
+        self.released = 0
+        """Pins that were ended by an order, by a call that asked for none, or by one that replaced them."""
+        self._pool = pool
+        self._block_size = block_size
+        self._pins: dict[str, _Pin] = {}
+        self._programs: dict[str, _Program] = {}
+        self._met = 0
+        self._reports: deque[Report] = deque(maxlen=REPORTS)
 
     @property
     def protected_blocks(self) -> int:
-        """Distinct blocks that pins own, in use or free."""
-        return sum(bool(block.owners) for block in self._pool.blocks)
+        """Free blocks that pins keep from being taken."""
+        return len(self._pool.owned)
 
     def reports_since(self, cursor: int) -> list[Report]:
-        """The reports after the first `cursor` ones, as far back as 4,096."""
-        fresh = max(0, min(self.cursor - cursor, len(self._reports)))
-        return list(self._reports)[len(self._reports) - fresh :]
+        """The reports after the first `cursor` ones, as far as they are kept.
 
-    def arrived(self, program: str, rank: int | None) -> None:
-        """A request of the program is there: its pin no longer runs out."""
-        if not program:
+        A cursor from the future was given by an engine that has started again: it gets all there is.
+        """
+        missing = self.cursor - cursor if cursor <= self.cursor else self.cursor
+        return list(self._reports)[-missing:] if missing else []
+
+    def arrived(self, request: Request, now: Seconds) -> None:
+        """A request is there: the time to live of its program's pin rests."""
+        if not request.program:
             return
-        holding = self._holdings.setdefault(program, _Holding(inf))
-        self._holdings.move_to_end(program)
-        holding.rank = inf if rank is None else rank
-        holding.live += 1
+        program = self._programs.get(request.program) or self._meet(request.program)
+        program.rank = inf if request.rank is None else request.rank
+        pin = self._pins.get(request.program)
+        if pin and not program.live:
+            pin.remaining, pin.deadline = pin.deadline - now, inf
+        program.live += 1
 
-    def admitted(self, program: str, cached: Tokens) -> None:
-        """The program's request starts with `cached` tokens of its prefix served."""
-        holding = self._holdings.get(program)
-        if holding and holding.expires is not None and cached and not holding.hit:
-            holding.hit = True
-            self._report(program, PinOutcome.HIT, cached)
+    def admitted(self, request: Request, cached: Tokens) -> None:
+        """The request starts with `cached` tokens of its context served."""
+        pin = self._pins.get(request.program)
+        if pin and cached and not pin.used:
+            pin.used = True
+            self._report(pin.program, PinOutcome.HIT, cached)
 
-    def finished(self, program: str, table: Sequence[Block], ttl: Seconds, now: Seconds) -> None:
-        """The program's request has ended with this context: keep it for `ttl` seconds in place of what was kept."""
-        if not program:
+    def ended(self, request: Request, context: Sequence[Block], now: Seconds, *, finished: bool) -> None:
+        """A request has ended with these full blocks, which it still uses.
+
+        One that finished decides anew what is kept; one that was aborted leaves an earlier pin as it is.
+        """
+        if not request.program:
             return
-        holding = self._holdings[program]
-        ttl = ttl if holding.asked is None else holding.asked
-        before = holding.blocks if holding.expires is not None else []
-        holding.blocks = [Kept(block, block.content) for block in table]
-        holding.expires = None
-        if ttl > 0:
-            self._pin(program, holding, now + ttl)
-        kept = {item.block for item in holding.blocks} if ttl > 0 else set()
-        for block, _ in reversed(before):
-            if block not in kept:
-                self._pool.disown(block, program)
-        self._gone(holding)
+        program = self._programs[request.program]
+        program.live -= 1
+        if context:
+            program.trail = tuple(_Kept(block, block.content) for block in context)
+            self._programs[request.program] = self._programs.pop(request.program)
+        if finished:
+            self._pin(request.program, context, request.ttl if program.asked is None else program.asked)
+        elif program.asked is not None:
+            self._retime(request.program, program.asked)
+        if not program.live:
+            program.asked = None
+            self._resume(request.program, now)
+        self._forget_surplus()
 
-    def aborted(self, program: str) -> None:
-        """The program's request was aborted: an earlier pin goes on as it was."""
-        if program:
-            self._gone(self._holdings[program])
-
-    def ask(self, program: str, ttl: Seconds, now: Seconds) -> None:
+    def ask(self, name: str, ttl: Seconds, now: Seconds) -> None:
         """Keeps the program's KV for `ttl` seconds from now, or from the end of its live request; 0 releases it."""
-        holding = self._holdings.get(program)
-        if holding and holding.live:
-            holding.asked = ttl
-        elif ttl <= 0:
-            if holding and holding.expires is not None:
-                self._unpin(program, holding)
-        elif holding and holding.expires is not None:
-            holding.expires = now + ttl
-        elif holding and self._still_there(holding):
-            self._pin(program, holding, now + ttl)
+        program = self._programs.get(name)
+        if program is None:
+            if ttl > 0:
+                self._report(name, PinOutcome.LOST, 0)
+        elif program.live:
+            program.asked = ttl
         else:
-            self._report(program, PinOutcome.LOST, 0)
+            self._set(name, program, ttl)
+            self._resume(name, now)
 
     def expire(self, now: Seconds) -> None:
-        """Ends the pins whose time has passed; their blocks go before all other pins', after all plain ones."""
-        for program, holding in self._holdings.items():
-            if holding.expires is not None and not holding.live and holding.expires <= now:
-                if not holding.hit:
-                    self._report(program, PinOutcome.EXPIRED, self._tokens(holding))
-                self._unpin(program, holding, expired=True)
+        """Ends the pins whose time has run out."""
+        for pin in sorted(self._pins.values(), key=lambda pin: pin.deadline):
+            if pin.deadline > now:
+                break
+            self._report(pin.program, PinOutcome.EXPIRED, self._tokens(pin.blocks))
+            self._end(pin)
 
-    def breakable(self, rank: float) -> set[Block]:
-        """The free blocks which only pins of this rank or later own."""
-        held = self._holdings
-        return {block for block in self._pool.owned if all(held[owner].rank >= rank for owner in block.owners)}
+    def shielded(self, request: Request, reused: Collection[Block]) -> int:
+        """How many protected blocks belong to programs older than the request's; those it reuses do not count."""
+        if not self._pins:
+            return 0
+        pin, program = self._pins.get(request.program), self._programs.get(request.program)
+        own = pin.seniority if pin else (program.rank, program.met) if program else (inf, self._met + 1)
+        return sum(block not in reused and self._guardian(block).seniority < own for block in self._pool.owned)
 
     def make_room(self, count: int) -> None:
-        """Breaks pins, latest program first and last block first, until `count` blocks can be taken."""
-        victims = self._victims()
+        """Breaks pins until `count` blocks can be taken: the latest program's first, its last block first."""
+        hurt: dict[str, _Pin] = {}
         while self._pool.takeable < count:
-            program, holding, kept = next(victims)
-            holding.blocks.remove(kept)
-            self._pool.disown(kept.block, program, expired=True)
-            if not holding.broken:
-                holding.broken = True
-                self._report(program, PinOutcome.BROKEN, self._tokens(holding))
-            if not holding.blocks:
-                holding.expires = None
+            pin, block = self._victim()
+            for owner in list(block.owners):
+                hurt[owner] = self._pins[owner]
+                self._pins[owner].blocks.remove(block)
+                self._pool.disown(block, owner)
+        for pin in sorted(hurt.values(), key=lambda pin: pin.seniority):
+            if not pin.broken:
+                pin.broken = True
+                self._report(pin.program, PinOutcome.BROKEN, self._tokens(pin.blocks))
+            if not pin.blocks:
+                del self._pins[pin.program]
 
     def faults(self) -> Iterator[str]:
         """What is wrong with the pins: blocks have to be owned by exactly the pins that list them."""
-        pinned = {
-            (kept.block.id, program)
-            for program, holding in self._holdings.items()
-            if holding.expires is not None
-            for kept in holding.blocks
-        }
+        pinned = {(block.id, pin.program) for pin in self._pins.values() for block in pin.blocks}
         owned = {(block.id, owner) for block in self._pool.blocks for owner in block.owners}
         for block, program in owned ^ pinned:
             yield f"block {block} is {'owned' if (block, program) in owned else 'pinned'} alone by {program!r}"
 
-    def _victims(self) -> Iterator[tuple[str, _Holding, Kept]]:
-        pinned = [(name, holding) for name, holding in self._holdings.items() if holding.expires is not None]
-        for program, holding in sorted(pinned, key=lambda item: item[1].rank, reverse=True):
-            for kept in [kept for kept in reversed(holding.blocks) if not kept.block.users]:
-                yield program, holding, kept
+    def _meet(self, name: str) -> _Program:
+        self._met += 1
+        program = self._programs[name] = _Program(self._met)
+        return program
 
-    def _pin(self, program: str, holding: _Holding, expires: Seconds) -> None:
-        holding.expires, holding.hit, holding.broken = expires, False, False
-        for block, _ in holding.blocks:
-            self._pool.own(block, program)
-        self._report(program, PinOutcome.APPLIED, self._tokens(holding))
+    def _guardian(self, block: Block) -> _Pin:
+        return min((self._pins[owner] for owner in block.owners), key=lambda pin: pin.seniority)
 
-    def _unpin(self, program: str, holding: _Holding, *, expired: bool = False) -> None:
-        holding.expires = None
-        for block, _ in reversed(holding.blocks):
-            self._pool.disown(block, program, expired=expired)
+    def _victim(self) -> tuple[_Pin, Block]:
+        """The last free block of the latest program that guards any."""
+        guards = {id(pin): pin for pin in map(self._guardian, self._pool.owned)}
+        pin = max(guards.values(), key=lambda pin: pin.seniority)
+        return pin, next(b for b in reversed(pin.blocks) if not b.users and self._guardian(b) is pin)
 
-    def _gone(self, holding: _Holding) -> None:
-        holding.live -= 1
-        if not holding.live:
-            holding.asked = None
-        self._forget()
+    def _set(self, name: str, program: _Program, ttl: Seconds) -> None:
+        """Carries out what was asked: from the pin, or from what is left of the last context if that is more."""
+        pin = self._pins.get(name)
+        present = self._present(program.trail) if ttl > 0 else []
+        if pin and (ttl == 0 or len(present) <= len(pin.blocks)):
+            self._retime(name, ttl)
+        elif ttl > 0:
+            self._pin(name, present, ttl)
 
-    def _forget(self) -> None:
-        surplus = len(self._holdings) - _REMEMBERED
-        if surplus > 0:
-            idle = (name for name, holding in self._holdings.items() if holding.expires is None and not holding.live)
-            for program in list(islice(idle, surplus)):
-                del self._holdings[program]
+    def _present(self, trail: Sequence[_Kept]) -> list[Block]:
+        present: list[Block] = []
+        for block, content in trail:
+            if block.content != content:
+                break
+            present.append(block)
+        return present
 
-    def _still_there(self, holding: _Holding) -> bool:
-        kept = 0
-        while kept < len(holding.blocks) and not holding.blocks[kept].stale:
-            kept += 1
-        del holding.blocks[kept:]
-        return kept > 0
+    def _pin(self, name: str, context: Sequence[Block], ttl: Seconds) -> None:
+        """Puts a new pin in the place of the program's earlier one. Its clock does not run yet."""
+        earlier, program = self._pins.pop(name, None), self._programs[name]
+        if ttl > 0 and context:
+            self._pins[name] = _Pin(name, (program.rank, program.met), list(context), ttl)
+            for block in context:
+                self._pool.own(block, name)
+            self._report(name, PinOutcome.APPLIED, self._tokens(context))
+        elif ttl > 0:
+            self._report(name, PinOutcome.LOST, 0)
+        if earlier:
+            self.released += 1
+            self._disown(earlier)
 
-    def _tokens(self, holding: _Holding) -> Tokens:
-        return len(holding.blocks) * self._block_size
+    def _retime(self, name: str, ttl: Seconds) -> None:
+        """Gives the program's pin, if there is one, another time to live; 0 ends it."""
+        pin = self._pins.get(name)
+        if pin is None:
+            return
+        pin.remaining, pin.used = ttl, False
+        if ttl == 0:
+            self.released += 1
+            self._end(pin)
+
+    def _resume(self, name: str, now: Seconds) -> None:
+        pin = self._pins.get(name)
+        if pin:
+            pin.used = False
+            pin.deadline = now + pin.remaining
+
+    def _end(self, pin: _Pin) -> None:
+        del self._pins[pin.program]
+        self._disown(pin)
+
+    def _disown(self, pin: _Pin) -> None:
+        """Gives up the pin's blocks, except those that a pin in its place has."""
+        successor = self._pins.get(pin.program)
+        kept = set(successor.blocks) if successor else set()
+        for block in reversed(pin.blocks):
+            if block not in kept:
+                self._pool.disown(block, pin.program)
+
+    def _forget_surplus(self) -> None:
+        while len(self._programs) > PROGRAMS:
+            idle = (name for name, program in self._programs.items() if not program.live and name not in self._pins)
+            oldest = next(idle, None)
+            if oldest is None:
+                return
+            del self._programs[oldest]
+
+    def _tokens(self, blocks: Sequence[Block]) -> Tokens:
+        return len(blocks) * self._block_size
 
     def _report(self, program: str, outcome: PinOutcome, tokens: Tokens) -> None:
         self._reports.append(Report(program, outcome, tokens))

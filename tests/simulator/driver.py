@@ -40,8 +40,10 @@ def request(
 class Drive:
     """An engine and its virtual clock."""
 
-    def __init__(self, config: EngineConfig = SMALL, profile: StepProfile = SECOND) -> None:
-        self.engine = Engine(config, profile)
+    def __init__(
+        self, config: EngineConfig = SMALL, profile: StepProfile = SECOND, engine: Engine | None = None
+    ) -> None:
+        self.engine = engine or Engine(config, profile)
         self.now = 0.0
         self.next: float | None = None
         self.outputs: list[tuple[float, Output]] = []

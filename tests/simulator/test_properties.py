@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,6 +41,9 @@ class Go:
     steps: int
     wait: float
 
+
+PROFILE = StepProfile("test", "test", constant=1.0, prefill_token=0.01)
+Operation: TypeAlias = Add | Abort | Ask | Go
 
 programs = st.sampled_from(["", "p", "q", "r"])
 ttls = st.sampled_from([0.0, 3.0, 50.0])
@@ -92,9 +95,9 @@ class Run(NamedTuple):
     works: list[StepWork]
 
 
-def play(config: EngineConfig, script: list[Add | Abort | Ask | Go]) -> Run:
-    profile = Recorder("recorder", "test", constant=1.0, prefill_token=0.01)
-    drive = Drive(config, profile)
+def play(config: EngineConfig, script: list[Operation], engine: Engine | None = None) -> Run:
+    profile = Recorder(**asdict(PROFILE))
+    drive = Drive(config, profile, engine)
     added: dict[str, Add] = {}
     aborted: set[str] = set()
     for operation in script:
@@ -129,7 +132,7 @@ def ended(drive: Drive) -> list[str]:
 
 @settings(max_examples=300, deadline=None)
 @given(configs, operations)
-def test_nothing_is_lost(config: EngineConfig, script: list[Add | Abort | Ask | Go]) -> None:
+def test_nothing_is_lost(config: EngineConfig, script: list[Operation]) -> None:
     drive, added, aborted, _ = play(config, script)
     assert sorted(ended(drive)) == sorted(set(added) - aborted), "every request ends once, unless it was aborted"
     for name in ended(drive):
@@ -144,7 +147,7 @@ def test_nothing_is_lost(config: EngineConfig, script: list[Add | Abort | Ask | 
 
 @settings(max_examples=200, deadline=None)
 @given(configs, operations)
-def test_a_step_keeps_to_its_limits_and_takes_time(config: EngineConfig, script: list[Add | Abort | Ask | Go]) -> None:
+def test_a_step_keeps_to_its_limits_and_takes_time(config: EngineConfig, script: list[Operation]) -> None:
     drive, _, _, works = play(config, script)
     for work in works:
         assert 0 < work.prefill_tokens + work.decode_batch <= config.max_num_batched_tokens
@@ -158,7 +161,7 @@ def test_a_step_keeps_to_its_limits_and_takes_time(config: EngineConfig, script:
 
 @settings(max_examples=100, deadline=None)
 @given(configs, operations)
-def test_the_same_script_gives_the_same_run(config: EngineConfig, script: list[Add | Abort | Ask | Go]) -> None:
+def test_the_same_script_gives_the_same_run(config: EngineConfig, script: list[Operation]) -> None:
     first, second = play(config, script).drive, play(config, script).drive
     assert first.outputs == second.outputs
     assert reports(first.engine) == reports(second.engine)

@@ -78,13 +78,13 @@ def test_the_time_to_live_rests_while_a_call_of_the_program_is_live() -> None:
     assert reports(drive)[1:] == [("p", HIT, 12)]
 
 
-def test_expired_blocks_are_taken_after_plain_ones_and_before_pinned_ones() -> None:
+def test_blocks_of_an_expired_pin_are_plain_ones_that_were_used_last() -> None:
     drive = Drive()
     pinned(drive, "short", 1, rank=0, ttl=5)
     pinned(drive, "long", 2, rank=1, ttl=1000)
     drive.wait(10)
     drive.serve(request("plain", [(10, 8)]))
-    assert drive.engine.preemptions == 0
+    assert held(drive, 1) == 12
     drive.serve(request("newer", [(11, 15)]))
     assert held(drive, 2) == 12
     assert held(drive, 1) < 12
@@ -95,9 +95,9 @@ def test_a_pin_is_broken_latest_program_first_and_tail_first() -> None:
     pinned(drive, "old", 1, rank=0)
     pinned(drive, "young", 2, rank=1)
     drive.serve(request("big", [(10, 15)], output=2))
-    assert reports(drive)[2:] == [("young", BROKEN, 8)]
+    assert reports(drive)[2:] == [("young", BROKEN, 4)]
     assert held(drive, 1) == 12
-    assert held(drive, 2) == 4, "the probe's own block took one more"
+    assert held(drive, 2) == 4
 
 
 def test_a_pin_that_is_broken_further_is_reported_once() -> None:
@@ -166,8 +166,10 @@ def test_a_pin_survives_the_abort_of_its_programs_call() -> None:
     drive.step()
     drive.engine.abort("second", drive.now)
     assert drive.engine.retention.protected_blocks == 3
-    drive.wait(20)
-    drive.engine.reports_since(0, drive.now)
+    drive.wait(9)
+    assert EXPIRED not in [report.outcome for report in reports(drive)]
+    drive.wait(2)
+    assert reports(drive)[-1] == ("p", EXPIRED, 12)
     assert drive.engine.retention.protected_blocks == 0
 
 
@@ -202,6 +204,12 @@ def test_asking_after_the_end_pins_what_is_still_there() -> None:
     assert reports(drive) == [("p", APPLIED, 8)]
 
 
+def test_a_context_without_a_full_block_cannot_be_kept() -> None:
+    drive = Drive()
+    pinned(drive, "p", 1, rank=0, size=3)
+    assert reports(drive) == [("p", LOST, 0)]
+
+
 def test_asking_for_what_is_gone_is_reported_lost() -> None:
     drive = Drive()
     pinned(drive, "p", 1, rank=0, ttl=0)
@@ -218,11 +226,12 @@ def test_reports_are_read_from_a_cursor() -> None:
         pinned(drive, f"p{index}", index, rank=index, size=4)
     assert drive.engine.retention.cursor == 3
     assert [report.program for report in drive.engine.reports_since(1, drive.now)] == ["p1", "p2"]
-    assert drive.engine.reports_since(3, drive.now) == drive.engine.reports_since(77, drive.now) == []
+    assert drive.engine.reports_since(3, drive.now) == []
+    assert drive.engine.reports_since(77, drive.now) == drive.engine.reports_since(0, drive.now)
 
 
 def test_idle_programs_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simulator.retention._REMEMBERED", 2)
+    monkeypatch.setattr("simulator.retention.PROGRAMS", 2)
     drive = Drive()
     for index in range(4):
         pinned(drive, f"p{index}", index, rank=index, ttl=0, size=4)

@@ -208,6 +208,7 @@ class EmulatedApp:
                 "block_size": self._config.block_size,
                 "counters": {
                     **{outcome.value: retention.counters[outcome] for outcome in PinOutcome},
+                    "released": retention.released,
                     "ignored": self._ignored,
                 },
                 "guard": self._config.guard,
