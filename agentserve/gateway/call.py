@@ -6,50 +6,28 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from starlette.types import Receive, Send
 
 from agentserve.config import Limits
-from agentserve.engines.base import Engine, EngineError, Reply
-from agentserve.gateway.answer import BadAnswerError, read_answer
-from agentserve.gateway.driver import Driver, Ticket
+from agentserve.gateway.attempt import Attempt, AttemptFailedError, WholeAnswer
+from agentserve.gateway.driver import Driver
 from agentserve.gateway.errors import ApiError, rejected
 from agentserve.gateway.identity import Headers, Identity
 from agentserve.gateway.interrupt import CallInterruptedError, Cause
 from agentserve.gateway.outbox import Outbox
 from agentserve.gateway.request import Request
-from agentserve.gateway.stream import StreamReader
 from agentserve.gateway.upstream import engine_body, engine_headers
 from scheduler.actions import Dispatch, Reject
 from scheduler.events import CallArrived, FailureReason
-from scheduler.types import CallId, Seconds, Tokens
+from scheduler.types import CallId, Seconds
 
 KEEP_ALIVE: Seconds = 10.0
 """Between two keep-alives of a stream that has nothing to say yet."""
-PROGRESS_TOKENS: Tokens = 64
-PROGRESS_SECONDS: Seconds = 0.5
 
 logger = logging.getLogger(__name__)
 
 RawHeaders = list[tuple[bytes, bytes]]
-
-
-class AttemptFailedError(Exception):
-    """An engine did not answer a call as it should. The message tells the client what happened."""
-
-    def __init__(self, reason: FailureReason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class WholeAnswer:
-    """An answer that came in one piece and goes to the client in one."""
-
-    status: int
-    content_type: str
-    body: bytes
 
 
 class Call:
@@ -164,81 +142,24 @@ class Call:
         if self._timer is not None:
             self._timer.cancel()
 
-    # --- the engine -------------------------------------------------------------------------------------------------
-
     async def _attempt(self, dispatch: Dispatch) -> WholeAnswer | None:
         engine = self._driver.engines.get(dispatch.engine)
         if engine is None:
             raise AttemptFailedError(FailureReason.ENGINE_LOST, f"engine {dispatch.engine} is down")
-        try:
-            async with self._ticket.attempt:
-                return await self._exchange(engine, dispatch)
-        except EngineError as error:
-            raise AttemptFailedError(FailureReason.ENGINE_LOST, str(error)) from error
-        except BadAnswerError as error:
-            raise AttemptFailedError(FailureReason.BAD_ANSWER, f"engine {engine.name}: {error}") from error
-        except CallInterruptedError as interruption:
-            message = f"engine {engine.name}: {interruption.cause.value}"
-            raise AttemptFailedError(FailureReason.ENGINE_LOST, message) from None
-
-    async def _exchange(self, engine: Engine, dispatch: Dispatch) -> WholeAnswer | None:
         spec = self._driver.specs[engine.name]
         body = engine_body(self._request, self._identity.program, dispatch, spec, self._allow)
-        self._driver.sent(self._ticket)
-        reply = await engine.open(self._request.path, engine_headers(self._headers, self._ticket.call), body)
-        try:
-            return await self._read(reply, dispatch)
-        finally:
-            await reply.aclose()
+        headers = engine_headers(self._headers, self._ticket.call)
+        return await Attempt(self._driver, self._ticket, engine, self._request).run(headers, body, self._pass_on)
 
-    async def _read(self, reply: Reply, dispatch: Dispatch) -> WholeAnswer | None:
-        if reply.status == 200 and self._request.stream:
-            await self._relay(reply, dispatch)
-            return None
-        body = b"".join([chunk async for chunk in reply.chunks()])
-        answer = WholeAnswer(reply.status, reply.headers.get("content-type", "application/json"), body)
-        if reply.status == 200:
-            self._driver.finished(self._ticket, *read_answer(body))
-        elif 400 <= reply.status < 500:
-            self._driver.failed(self._ticket, FailureReason.REFUSED)
-        else:
-            message = (
-                f"engine {dispatch.engine} answered with status {reply.status}: {body[:200].decode(errors='replace')}"
-            )
-            raise AttemptFailedError(FailureReason.ENGINE_ERROR, message)
-        return answer
-
-    async def _relay(self, reply: Reply, dispatch: Dispatch) -> None:
-        reader = StreamReader(self._request.wants_usage, reads_text=not self._request.has_tools)
-        progress = Progress(self._driver, self._ticket)
-        async for chunk in reply.chunks():
-            data = reader.feed(chunk)
-            if reader.error and not self._relayed and reader.error_status >= 500:
-                raise AttemptFailedError(FailureReason.ENGINE_ERROR, f"engine {dispatch.engine}: {reader.error}")
-            progress.note(reader)
-            if data:
-                self._pass_on(data, dispatch)
-            if self._outbox.full:
-                await self._outbox.room()
-        self._conclude(reader, dispatch)
-
-    def _pass_on(self, data: bytes, dispatch: Dispatch) -> None:
+    async def _pass_on(self, data: bytes) -> None:
         if not self._relayed:
             self._relayed = True
             self._stop_holding()
             if not self._outbox.open:
-                self._outbox.start(200, self._stream_headers(dispatch))
+                self._outbox.start(200, self._stream_headers(self._ticket.dispatch))
         self._outbox.put(data)
-
-    def _conclude(self, reader: StreamReader, dispatch: Dispatch) -> None:
-        if reader.error:
-            refused = reader.error_status < 500
-            self._driver.failed(self._ticket, FailureReason.REFUSED if refused else FailureReason.ENGINE_ERROR)
-        elif reader.done:
-            self._driver.finished(self._ticket, reader.usage, reader.tools)
-        else:
-            message = f"engine {dispatch.engine} ended its stream before the answer was complete"
-            raise AttemptFailedError(FailureReason.ENGINE_LOST, message)
+        if self._outbox.full:
+            await self._outbox.room()
 
     # --- the client -------------------------------------------------------------------------------------------------
 
@@ -279,27 +200,3 @@ class Call:
                 (b"x-agentserve-why", dispatch.why.value.encode()),
             ]
         return headers
-
-
-class Progress:
-    """Tells the brain how far a stream has come, neither too often nor too seldom."""
-
-    def __init__(self, driver: Driver, ticket: Ticket) -> None:
-        self._driver = driver
-        self._ticket = ticket
-        self._loop = asyncio.get_running_loop()
-        self._tokens: Tokens = 0
-        self._at: Seconds = 0.0
-
-    def note(self, reader: StreamReader) -> None:
-        """Looks at the reader after each chunk."""
-        if not reader.started:
-            return
-        now = self._loop.time()
-        if not self._tokens:
-            self._driver.first_token(self._ticket)
-        elif reader.tokens - self._tokens >= PROGRESS_TOKENS or now - self._at >= PROGRESS_SECONDS:
-            self._driver.progressed(self._ticket, reader.tokens)
-        else:
-            return
-        self._tokens, self._at = reader.tokens, now

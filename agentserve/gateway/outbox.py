@@ -32,6 +32,9 @@ class Outbox:
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._sending_since: Seconds | None = None
+        self._watch: asyncio.TimerHandle | None = None
 
     @property
     def open(self) -> bool:
@@ -42,6 +45,7 @@ class Outbox:
         """Begins the answer."""
         self._messages.append({"type": "http.response.start", "status": status, "headers": headers})
         self._task = asyncio.create_task(self._run())
+        self._watch = self._loop.call_later(self._stall, self._check_stall)
 
     def put(self, data: bytes) -> None:
         """Adds to the answer, whatever is waiting already."""
@@ -63,17 +67,21 @@ class Outbox:
             await self._drained.wait()
 
     async def end(self) -> None:
-        """Ends the answer and waits until all of it is sent."""
+        """Ends the answer and waits until all of it is sent, or given up."""
         self._messages.append({"type": "http.response.body", "body": b"", "more_body": False})
         self._ended = True
         self._filled.set()
         if self._task is not None:
-            await self._task
+            await asyncio.wait([self._task])
+            if not self._task.cancelled():
+                self._task.result()
 
     def close(self) -> None:
         """Stops sending, where the answer's end is not awaited."""
         if self._task is not None:
             self._task.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
 
     async def _run(self) -> None:
         while self._messages or not self._ended:
@@ -88,13 +96,22 @@ class Outbox:
             self._drained.set()
 
     async def _sent(self, message: Message) -> bool:
+        self._sending_since = self._loop.time()
         try:
-            async with asyncio.timeout(self._stall):
-                await self._send(message)
-        except TimeoutError:
-            self._give_up(Cause.STALLED)
-            return False
+            await self._send(message)
         except OSError:
             self._give_up(Cause.GONE)
             return False
+        finally:
+            self._sending_since = None
         return True
+
+    def _check_stall(self) -> None:
+        """Looks whether the present send takes too long, and else again when it would."""
+        now = self._loop.time()
+        since = now if self._sending_since is None else self._sending_since
+        if now - since < self._stall:
+            self._watch = self._loop.call_at(since + self._stall, self._check_stall)
+            return
+        self._give_up(Cause.STALLED)
+        self.close()

@@ -19,8 +19,7 @@ MAX_EVENT = 8 * 1024 * 1024
 
 _EVENT = re.compile(rb".*?(?:\r\n\r\n|\n\n)", re.DOTALL)
 _DATA = re.compile(rb"^data:[ ]?(.*?)\r?$", re.MULTILINE)
-_MARKS = (b'"usage"', b'"tool_calls"', b'"function_call"', b'"error"', b"[DONE]")
-_TEXT = re.compile(rb'"(?:content|text)":\s?("(?:[^"\\]|\\.)*")')
+_TEXT = re.compile(rb'"(?:content|text)":\s?"((?:[^"\\]|\\.)*)"')
 _FIELDS = (b":", b"event:", b"id:", b"retry:", b"\r\n", b"\n")
 _DONE = b"[DONE]"
 _TOKEN_FIELDS = ("content", "reasoning", "reasoning_content", "tool_calls", "function_call", "refusal")
@@ -71,12 +70,12 @@ class StreamReader:
         return self._read(data[:end]) if end else b""
 
     def _read(self, events: bytes) -> bytes:
-        if not self.started or any(mark in events for mark in _MARKS):
+        if not self.started or _needs_reading(events):
             return b"".join(event for event in _split(events) if self._read_event(event))
         self.tokens += events.count(b"data:")
         if self._reads_text:
-            for literal in _TEXT.findall(events):
-                self._calls.text(_unquoted(literal))
+            for text in _TEXT.findall(events):
+                self._calls.text(_unescaped(text))
         return events
 
     def _read_event(self, event: bytes) -> bool:
@@ -129,12 +128,22 @@ class StreamReader:
                 self._calls.feed(delta)
 
 
+def _needs_reading(events: bytes) -> bool:
+    return (
+        b'"usage"' in events
+        or b"[DONE]" in events
+        or b'"tool_calls"' in events
+        or b'"error"' in events
+        or b'"function_call"' in events
+    )
+
+
 def _split(events: bytes) -> Iterator[bytes]:
     return (match.group() for match in _EVENT.finditer(events))
 
 
-def _unquoted(literal: bytes) -> object:
+def _unescaped(text: bytes) -> object:
     try:
-        return json.loads(literal)
+        return json.loads(b'"%b"' % text) if b"\\" in text else text.decode()
     except ValueError:
         return None

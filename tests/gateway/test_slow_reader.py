@@ -3,6 +3,7 @@ import json
 
 from starlette.types import Message
 
+from agentserve.engines.base import EngineError
 from tests.gateway.fakes import DONE, ROLE, STOP, FakeReply, delta
 from tests.gateway.world import CHAT, World, chat, eventually, until_idle, world
 
@@ -69,4 +70,11 @@ async def test_a_connection_that_breaks_ends_the_exchange() -> None:
         w.engine.script.append(reply)
         await call(w, Broken())
         assert reply.closed.is_set()
+        await until_idle(w.brain)
+
+
+async def test_a_reader_that_stalls_over_an_error_is_given_up_too() -> None:
+    async with world(limits={"stall": 0.05}) as w:
+        w.engine.script.append(EngineError("engine a gave no answer"))
+        await call(w, Reader())
         await until_idle(w.brain)

@@ -1,0 +1,138 @@
+"""One attempt at a call: the exchange with the engine it was dispatched to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from agentserve.engines.base import Engine, EngineError, Reply
+from agentserve.gateway.answer import BadAnswerError, read_answer
+from agentserve.gateway.driver import Driver, Ticket
+from agentserve.gateway.interrupt import CallInterruptedError
+from agentserve.gateway.request import Request
+from agentserve.gateway.stream import StreamReader
+from scheduler.events import FailureReason
+from scheduler.types import Seconds, Tokens
+
+PROGRESS_TOKENS: Tokens = 64
+PROGRESS_SECONDS: Seconds = 0.5
+"""The brain hears of a stream every so many tokens or seconds, whichever comes first."""
+
+PassOn = Callable[[bytes], Awaitable[None]]
+"""Takes a piece of a stream for the client; returns when more may come."""
+
+
+class AttemptFailedError(Exception):
+    """The engine did not answer the call as it should. The message tells the client what happened."""
+
+    def __init__(self, reason: FailureReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """An answer that came in one piece and goes to the client in one."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class Attempt:
+    """The exchange of one request with one engine."""
+
+    def __init__(self, driver: Driver, ticket: Ticket, engine: Engine, request: Request) -> None:
+        self._driver = driver
+        self._ticket = ticket
+        self._engine = engine
+        self._request = request
+
+    async def run(self, headers: dict[str, str], body: bytes, pass_on: PassOn) -> WholeAnswer | None:
+        """Returns the engine's answer (or refusal), or None once it has passed all of a stream on.
+
+        Raises:
+            AttemptFailedError: the engine failed, before or after something was passed on.
+        """
+        try:
+            async with self._ticket.attempt:
+                return await self._exchange(headers, body, pass_on)
+        except EngineError as error:
+            raise AttemptFailedError(FailureReason.ENGINE_LOST, str(error)) from error
+        except BadAnswerError as error:
+            raise self._failed(FailureReason.BAD_ANSWER, str(error)) from error
+        except CallInterruptedError as interruption:
+            raise self._failed(FailureReason.ENGINE_LOST, interruption.cause.value) from None
+
+    async def _exchange(self, headers: dict[str, str], body: bytes, pass_on: PassOn) -> WholeAnswer | None:
+        self._driver.sent(self._ticket)
+        reply = await self._engine.open(self._request.path, headers, body)
+        try:
+            if reply.status == 200 and self._request.stream:
+                await self._relay(reply, pass_on)
+                return None
+            return await self._read(reply)
+        finally:
+            await reply.aclose()
+
+    async def _read(self, reply: Reply) -> WholeAnswer:
+        body = b"".join([chunk async for chunk in reply.chunks()])
+        if reply.status == 200:
+            self._driver.finished(self._ticket, *read_answer(body))
+        elif 400 <= reply.status < 500:
+            self._driver.failed(self._ticket, FailureReason.REFUSED)
+        else:
+            said = body[:200].decode(errors="replace")
+            raise self._failed(FailureReason.ENGINE_ERROR, f"it answered with status {reply.status}: {said}")
+        return WholeAnswer(reply.status, reply.headers.get("content-type", "application/json"), body)
+
+    async def _relay(self, reply: Reply, pass_on: PassOn) -> None:
+        reader = StreamReader(self._request.wants_usage, reads_text=not self._request.has_tools)
+        progress = _Progress(self._driver, self._ticket)
+        relayed = False
+        async for chunk in reply.chunks():
+            data = reader.feed(chunk)
+            if reader.error and not relayed and reader.error_status >= 500:
+                raise self._failed(FailureReason.ENGINE_ERROR, reader.error)
+            progress.note(reader)
+            if data:
+                relayed = True
+                await pass_on(data)
+        self._conclude(reader)
+
+    def _conclude(self, reader: StreamReader) -> None:
+        if reader.error:
+            refused = reader.error_status < 500
+            self._driver.failed(self._ticket, FailureReason.REFUSED if refused else FailureReason.ENGINE_ERROR)
+        elif reader.done:
+            self._driver.finished(self._ticket, reader.usage, reader.tools)
+        else:
+            raise self._failed(FailureReason.ENGINE_LOST, "it ended its stream before the answer was complete")
+
+    def _failed(self, reason: FailureReason, what: str) -> AttemptFailedError:
+        return AttemptFailedError(reason, f"engine {self._engine.name}: {what}")
+
+
+class _Progress:
+    """Tells the brain how far a stream has come, neither too often nor too seldom."""
+
+    def __init__(self, driver: Driver, ticket: Ticket) -> None:
+        self._driver = driver
+        self._ticket = ticket
+        self._loop = asyncio.get_running_loop()
+        self._tokens: Tokens = 0
+        self._at: Seconds = 0.0
+
+    def note(self, reader: StreamReader) -> None:
+        """Looks at the reader after each chunk."""
+        if not reader.started:
+            return
+        now = self._loop.time()
+        if not self._tokens:
+            self._driver.first_token(self._ticket)
+        elif reader.tokens - self._tokens >= PROGRESS_TOKENS or now - self._at >= PROGRESS_SECONDS:
+            self._driver.progressed(self._ticket, reader.tokens)
+        else:
+            return
+        self._tokens, self._at = reader.tokens, now
