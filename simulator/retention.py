@@ -219,8 +219,15 @@ class Retention:
         return present
 
     def _pin(self, name: str, context: Sequence[Block], ttl: Seconds) -> None:
-        """Puts a new pin in the place of the program's earlier one. Its clock does not run yet."""
-        earlier, program = self._pins.pop(name, None), self._programs[name]
+        """Puts a new pin in the place of the program's earlier one. Its clock does not run yet.
+
+        A request that leaves no full block to keep lets an earlier pin go on.
+        """
+        earlier, program = self._pins.get(name), self._programs[name]
+        if ttl > 0 and earlier and not context:
+            earlier.remaining = ttl
+            return
+        self._pins.pop(name, None)
         if ttl > 0 and context:
             self._pins[name] = _Pin(name, (program.rank, program.met), list(context), ttl)
             for block in context:
