@@ -217,7 +217,7 @@ async def test_idle_time_is_not_skipped_while_a_program_is_active(mock: MockServ
     started: list[str] = []
 
     def watch(seen: ReplayEvent) -> None:
-        if seen.step is ReplayStep.CALL_SENT and seen.program == "first":
+        if seen.step is ReplayStep.CALL_SENT and (seen.program, seen.call) == ("first", "0"):
             mock.gate.clear()
         if seen.step is ReplayStep.PROGRAM_STARTED:
             started.append(seen.program)
@@ -226,7 +226,7 @@ async def test_idle_time_is_not_skipped_while_a_program_is_active(mock: MockServ
         if seen.step is ReplayStep.PROGRAM_ENDED:
             started.append(f"end of {seen.program}")
 
-    await replay(programs, mock.url, "m", skip_idle=True, on_event=watch)
+    await replay(programs, mock.url, "m", skip_idle=True, wall_limit_s=60, on_event=watch)
     assert started[:2] == ["first", "second"], "the second program did not start beside the first"
 
 
