@@ -12,13 +12,15 @@ from agentserve.engines import metrics
 from agentserve.engines.attached import AttachedEngine
 from agentserve.engines.base import PinOrder
 from agentserve.engines.emulated import EmulatedServer
+from agentserve.engines.emulation.clock import EngineClock
 from agentserve.engines.emulation.faults import DiesMidStream, Fault, Garbage, ServerError
 from agentserve.engines.emulation.text import filler, tokenize
 from agentserve.engines.probe import Known
 from scheduler.events import PinOutcome
 from scheduler.types import EngineId
-from simulator.engine import EngineConfig
+from simulator.engine import Engine, EngineConfig
 from simulator.profile import StepProfile
+from simulator.request import Request
 from tools.calls import OpenAICalls, openai_tools
 
 CONFIG = EngineConfig(num_blocks=64, block_size=4, max_model_len=200, max_num_seqs=8)
@@ -314,3 +316,19 @@ def test_filler_is_as_many_tokens_as_pieces(count: int) -> None:
     pieces = filler(count, "seed")
     assert len(pieces) == count == len(tokenize(["".join(pieces)]))
     assert pieces == filler(count, "seed")
+
+
+async def test_a_late_event_loop_makes_no_step_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = [0.0]
+    monkeypatch.setattr(EngineClock, "_wall", property(lambda self: wall[0]))
+    clock = EngineClock(Engine(CONFIG, StepProfile("second", "test", constant=1.0)), speed=1e6)
+    outputs = clock.outputs(Request("a", prompt_tokens=1, output_tokens=3, blocks=(1,)))
+    running = asyncio.create_task(clock.run())
+    reading = asyncio.create_task(anext(outputs))
+    while clock.engine.running == 0:  # noqa: ASYNC110 - the engine says nothing when a step begins
+        await asyncio.sleep(0)
+    wall[0] = 3.0
+    async with asyncio.timeout(5):
+        produced = [(await reading).produced] + [output.produced async for output in outputs]
+    assert produced == [1, 2, 3], "three steps of a second are over after three seconds, although none was seen in time"
+    running.cancel()

@@ -11,31 +11,40 @@ from simulator.request import Output, Request
 
 
 class EngineClock:
-    """Runs one engine model; its seconds are `speed` times as short as real ones."""
+    """Runs one engine model; its seconds are `speed` times as short as real ones.
+
+    While a step is overdue the engine's time stands still at the step's end, so that a late event loop makes no step
+    longer: the engine catches up.
+    """
 
     def __init__(self, engine: Engine, speed: float) -> None:
         self.engine = engine
         self._speed = speed
         self._began = asyncio.get_running_loop().time()
+        self._ends: Seconds | None = None
         self._added = asyncio.Event()
         self._readers: dict[str, asyncio.Queue[Output]] = {}
 
     @property
     def now(self) -> Seconds:
         """The engine's time."""
-        return (asyncio.get_running_loop().time() - self._began) * self._speed
+        return self._wall if self._ends is None else min(self._wall, self._ends)
 
     async def run(self) -> None:
         """Steps the engine until cancelled."""
         while True:
-            outputs, until = self.engine.step(self.now)
+            outputs, self._ends = self.engine.step(self.now)
             for output in outputs:
                 self._readers[output.request].put_nowait(output)
-            if until is None:
+            if self._ends is None:
                 self._added.clear()
                 await self._added.wait()
             else:
-                await asyncio.sleep((until - self.now) / self._speed)
+                await asyncio.sleep((self._ends - self._wall) / self._speed)
+
+    @property
+    def _wall(self) -> Seconds:
+        return (asyncio.get_running_loop().time() - self._began) * self._speed
 
     async def outputs(self, request: Request) -> AsyncGenerator[Output, None]:
         """Adds a request and yields its tokens as they come; closing the iterator aborts it.
