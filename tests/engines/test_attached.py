@@ -68,6 +68,19 @@ async def test_closing_a_reply_is_seen_by_the_engine(mock: MockEngine, engine: A
         await mock.left.wait()
 
 
+async def test_a_large_body_arrives_whole(mock: MockEngine, engine: AttachedEngine) -> None:
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"done"
+
+    mock.stream = stream
+    body = bytes(range(256)) * 12_000
+    reply = await engine.open("/v1/completions", {"content-type": "application/json"}, body)
+    assert [chunk async for chunk in reply.chunks()] == [b"done"]
+    await reply.aclose()
+    assert mock.posted == [body]
+    assert mock.headers[0]["content-length"] == str(len(body))
+
+
 async def test_hundreds_of_streams_run_at_once(mock: MockEngine, engine: AttachedEngine) -> None:
     arrived = 0
     everyone = asyncio.Event()
@@ -121,10 +134,12 @@ async def test_an_answer_that_is_no_http_is_an_engine_error() -> None:
 async def test_an_answer_that_breaks_off_is_an_engine_error() -> None:
     async with await asyncio.start_server(short, "127.0.0.1") as server:
         engine = attached_to(server)
-        chunks = (await engine.open("/v1/completions", {}, b"{}")).chunks()
+        reply = await engine.open("/v1/completions", {}, b"{}")
+        chunks = reply.chunks()
         assert await anext(chunks) == b"hello"
         with pytest.raises(EngineError, match="engine a broke off"):
             await anext(chunks)
+        await reply.aclose()
         await engine.stop()
 
 
