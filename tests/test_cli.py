@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import logging
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -40,8 +43,9 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Config]]:
     """The configurations that a stand-in for the gateway was run with."""
+    handler, level = signal.getsignal(signal.SIGTERM), logging.getLogger("agentserve").level
     configs: list[Config] = []
 
     def run_gateway(config: Config) -> int:
@@ -51,7 +55,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     module = ModuleType("agentserve.gateway.server")
     monkeypatch.setattr(module, "run", run_gateway, raising=False)
     monkeypatch.setitem(sys.modules, "agentserve.gateway.server", module)
-    return configs
+    yield configs
+    signal.signal(signal.SIGTERM, handler)
+    logging.getLogger("agentserve").setLevel(level)
 
 
 def test_the_version_is_the_packages() -> None:
