@@ -35,13 +35,14 @@ class Profile:
 
 # Turns and mean tool times of SWE-agent and of web search are those of the workloads of Continuum (arXiv 2511.02230).
 # Their tails are log-normal with sigma 1.5, which puts the 99th percentile at ten times the mean. Lengths of the first
-# follow what public coding-agent sessions show: medians of 713 new tokens and 216 output tokens a call.
+# follow the medians of public coding-agent sessions: a call adds 713 tokens, of which its predecessor's answer is 216.
+# Those of the second, and of both prefixes, are plausible and not measured.
 SWE_AGENT = Profile(
     name="swe_agent",
     turns=Normal(10.9, 2.1, low=2),
     gap_s=LogNormal.with_mean(0.9, sigma=1.5),
     first=LogNormal(1500, 0.5),
-    result=LogNormal(713, 0.9, cut=8000),
+    result=LogNormal(500, 0.9, cut=8000),
     output=LogNormal(216, 0.7, cut=2000),
     tools=("bash", "edit", "search", "read"),
     prefix=SharedPrefix("swe_agent", 2500),
