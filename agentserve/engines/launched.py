@@ -91,7 +91,8 @@ class LaunchedEngine(AttachedEngine):
                 raise EngineError(f"engine {self.name} was not healthy after {START_LIMIT:.0f} s; see {self.log}")
             if now - told > TELL_EVERY:
                 told = now
-                progress(f"engine {self.name} is starting, {now - began:.0f} s: {logbook.latest(process.lines())}")
+                latest = logbook.latest(process.lines()) or "nothing logged yet"
+                progress(f"engine {self.name} is starting, {now - began:.0f} s: {latest}")
 
     def _ending(self, process: LoggedProcess) -> str:
         reasons = "\n  ".join(logbook.ending(process.lines()))
