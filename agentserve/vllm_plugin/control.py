@@ -49,17 +49,24 @@ class RetentionHost(Protocol):
     """The scheduler, as far as the control protocol needs it. `total_blocks` are those that requests can have."""
 
     retention: Retention
-    free_queue: FreeList
     total_blocks: int
     block_size: int
     guard: bool
     ignored: int
 
+    @property
+    def free_queue(self) -> FreeList:
+        """The list that counts free blocks."""
+        ...
+
 
 class EngineProcess(Protocol):
     """vLLM's engine core."""
 
-    scheduler: RetentionHost
+    @property
+    def scheduler(self) -> RetentionHost:
+        """The scheduler it runs."""
+        ...
 
 
 def parse_message(body: bytes | str) -> Message:

@@ -36,7 +36,10 @@ class EngineCoreClient(Protocol):
 class EngineClient(Protocol):
     """vLLM's engine, as its API server sees it."""
 
-    engine_core: EngineCoreClient
+    @property
+    def engine_core(self) -> EngineCoreClient:
+        """The connection to the engine process."""
+        ...
 
 
 class AgentservePlugin:

@@ -73,8 +73,8 @@ def test_a_shared_block_stays_while_either_owner_holds_it() -> None:
     world = World(blocks=8)
     world.call("early", "sab", rank=1, ttl=10)
     world.call("late", "sxy", rank=2, ttl=20)
-    world.squeeze(5)
-    assert (world.cached("sab"), world.cached("sxy")) == (3, 1)
+    world.squeeze(6)
+    assert (world.cached("sab"), world.cached("sxy")) == (2, 1)
     world.wait(10)
     assert world.retention.ownership.held_blocks == 1, "the shared head is still the later program's"
     world.squeeze(7)
@@ -160,6 +160,26 @@ def test_an_order_during_a_call_counts_from_its_end() -> None:
     world.wait(9.9)
     assert world.retention.pins["agent"].tokens == 96
     world.wait(0.2)
+    assert not world.retention.pins
+
+
+def test_an_order_during_a_call_is_for_that_call_only() -> None:
+    world = World()
+    world.arrive("call", "agent", ttl=5)
+    world.order("agent", 0)
+    world.end("call")
+    world.call("agent", "abc", ttl=5)
+    assert world.retention.pins["agent"].tokens == 96
+
+
+def test_a_call_that_leaves_nothing_lets_the_earlier_pin_go_on() -> None:
+    world = World()
+    world.call("agent", "abc", ttl=5)
+    world.wait(4)
+    world.call("agent", "", ttl=5)
+    world.wait(4)
+    assert world.retention.pins["agent"].tokens == 96
+    world.call("agent", "", ttl=0)
     assert not world.retention.pins
 
 

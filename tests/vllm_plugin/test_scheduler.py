@@ -164,6 +164,19 @@ def test_a_waiting_request_may_break_a_younger_pin_at_once(build: Build) -> None
     assert engine.running == ["runner", "old"]
 
 
+def test_the_guard_breaks_nothing_while_plain_blocks_suffice(build: Build) -> None:
+    engine = build()
+    engine.complete("old", text(1, 4), extra=call_of("old", 1, 60))
+    engine.complete("young", text(2, 4), extra=call_of("young", 9, 60))
+    engine.add("runner", text(3, 1), max_tokens=12, extra=call_of("runner", 0))
+    engine.step()
+    engine.add("middle", text(4, 5), max_tokens=1, extra=call_of("middle", 5))
+    engine.step()
+    engine.step()
+    assert "middle" in engine.running or engine.outputs["middle"]
+    assert reports(engine, Outcome.BROKEN) == []
+
+
 def test_without_the_guard_any_waiting_request_breaks_pins(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENTSERVE_GUARD", "0")
     engine = build()
