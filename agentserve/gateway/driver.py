@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from agentserve.engines.base import Engine, PinReport, Pulse
@@ -29,6 +30,8 @@ from scheduler.events import (
     Wakeup,
 )
 from scheduler.types import CallId, EngineId, EngineSpec, ProgramKey, Seconds, TenantId, Tokens, Usage
+
+logger = logging.getLogger(__name__)
 
 Record = Callable[[Event, Decision], None]
 """Called with every event and what the brain decided, in order."""
@@ -210,6 +213,7 @@ class Driver:
         if spec.retention:
             line = PinLine(engine, lambda report: self._pin_reported(engine.name, report))
             self._pins[engine.name] = line, self._loop.create_task(line.run())
+        logger.info("engine %s is up: %s", engine.name, describe(spec))
         self.handle(EngineUp(self.now(), engine.name, spec))
 
     def engine_down(self, engine: Engine, reason: str) -> None:
@@ -240,6 +244,14 @@ class Driver:
         for _, task in self._pins.values():
             task.cancel()
         self._pins.clear()
+
+
+def describe(spec: EngineSpec) -> str:
+    """One line for people: what an engine holds, and what it cannot do."""
+    lacks = ["priorities"] * (not spec.priority) + ["pins"] * (not spec.retention)
+    without = f", without {' and '.join(lacks)}" if lacks else ""
+    models = ", ".join(spec.models)
+    return f"{models}, {spec.kv_tokens:,} KV tokens, context {spec.max_model_len:,}{without}"
 
 
 def _future() -> asyncio.Future[Dispatch | Reject]:

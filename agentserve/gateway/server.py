@@ -26,6 +26,9 @@ from scheduler.brain import Brain
 STOP_TIMEOUT = 30
 """Seconds that running calls have to end when the gateway stops."""
 
+KEEP_ALIVE = 75
+"""Seconds an idle connection of a client is kept: longer than clients keep theirs, so that none is used as it closes."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -72,6 +75,7 @@ async def _serve(config: Config, brain: Brain, listener: socket.socket) -> None:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=STOP_TIMEOUT,
             )
         ).serve(sockets=[listener])

@@ -78,3 +78,14 @@ async def test_a_reader_that_stalls_over_an_error_is_given_up_too() -> None:
         w.engine.script.append(EngineError("engine a gave no answer"))
         await call(w, Reader())
         await until_idle(w.brain)
+
+
+async def test_a_client_that_leaves_before_its_request_is_complete_is_forgotten() -> None:
+    class Leaving(Reader):
+        async def receive(self) -> Message:
+            return {"type": "http.disconnect"}
+
+    async with world() as w:
+        await call(w, Leaving())
+        assert not w.engine.sent
+        assert not w.brain.programs

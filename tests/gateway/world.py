@@ -42,10 +42,10 @@ def configure(engines: list[FakeEngine], **settings: object) -> Config:
 
 
 @asynccontextmanager
-async def world(*engines: FakeEngine, **settings: object) -> AsyncIterator[World]:
+async def world(*engines: FakeEngine, kind: type[Brain] = Brain, **settings: object) -> AsyncIterator[World]:
     fleet = list(engines) or [FakeEngine()]
     config = configure(fleet, **settings)
-    brain = Brain(config.policy)
+    brain = kind(config.policy, idle_timeout=config.program_idle_timeout)
     async with gateway(config, brain, fleet) as app, serve(app) as url, httpx.AsyncClient(base_url=url) as client:
         await eventually(lambda: len(app.driver.engines) == len(fleet), "the start of all engines")
         yield World(config, brain, fleet, app, app.driver, url, client)
