@@ -17,6 +17,7 @@ from rich.table import Table
 
 from agentserve import __version__
 from agentserve.config import ConfigError, EngineSection, default_config, load
+from agentserve.demo.command import demo
 from agentserve.engines import demo_model, installed
 from scheduler import registry
 from scheduler.log import LogError, replay
@@ -148,3 +149,6 @@ def replay_log(file: Annotated[Path, typer.Argument(help="An event log that a ga
         out.print(f"line {outcome.first_difference} is the first with other actions than recorded")
         raise typer.Exit(1)
     out.print("every action is the recorded one")
+
+
+app.command()(demo)

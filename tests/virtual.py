@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 
 from scheduler.actions import Abort, Dispatch, Reject, Release, Retain
@@ -131,7 +132,7 @@ class Virtual:
             self.outcome.arrivals[program.id] = program.arrival_s
             for call in program.calls:
                 if not call.after:
-                    self._at(program.arrival_s, lambda program=program, call=call: self._arrive(program, call))
+                    self._at(program.arrival_s, partial(self._arrive, program, call))
         while self._due or self._step_at is not None or (self._wakeup is not None and self._live):
             times = [
                 self._due[0][0] if self._due else None,
@@ -201,6 +202,9 @@ class Virtual:
         if self._step_at is None:
             self._step_at = self.now
 
+    def _sent(self, name: CallId) -> None:
+        self._tell(CallSent(self.now, name))
+
     def _step(self) -> None:
         outputs, self._step_at = self.engine.step(self.now)
         for output in outputs:
@@ -228,7 +232,7 @@ class Virtual:
             edges = [(self._ended.get((program.id, edge.call)), edge) for edge in later.after]
             if any(edge.call == call.id for _, edge in edges) and all(ended is not None for ended, _ in edges):
                 start = max(ended + edge.gap_s for ended, edge in edges if ended is not None)
-                self._at(start, lambda later=later: self._arrive(program, later))
+                self._at(start, partial(self._arrive, program, later))
 
     def _report_pins(self) -> None:
         for report in self.engine.reports_since(self._cursor, self.now):
@@ -245,7 +249,7 @@ class Virtual:
                 case Dispatch(call=name):
                     self.outcome.dispatches.append(action)
                     self._submit(name, action.priority, action.rank, action.ttl)
-                    self._at(self.now, lambda name=name: self._tell(CallSent(self.now, name)))
+                    self._at(self.now, partial(self._sent, name))
                 case Retain(program=key, ttl=ttl):
                     self.engine.retain(key.program, ttl, self.now)
                 case Release(program=key):

@@ -1,0 +1,1 @@
+"""The main job, shown: the same programs straight into stock vLLM, and then through agentserve."""

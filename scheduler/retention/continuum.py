@@ -24,7 +24,10 @@ from scheduler.view import View
 
 @dataclass(frozen=True, slots=True)
 class Continuum:
-    """The rule above; `k` is its K. `bridge` is the pin that travels with a request until the rule's own arrives."""
+    """The time-to-live that Continuum's cost model gives the tool that was called.
+
+    `k` is the rule's K; `bridge` is the pin that travels with a request until the rule's own arrives.
+    """
 
     k: int = 100
     bridge: float = 2.0
