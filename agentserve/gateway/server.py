@@ -29,6 +29,9 @@ STOP_TIMEOUT = 30
 KEEP_ALIVE = 75
 """Seconds an idle connection of a client is kept: longer than clients keep theirs, so that none is used as it closes."""
 
+BACKLOG = 2048
+"""Connections that may wait to be accepted."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -58,11 +61,17 @@ def listen(config: Config) -> socket.socket:
         OSError: the address cannot be used; the message says which and what to do.
     """
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    # asyncio sends small pieces of a stream without delay only on sockets that name their protocol
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((config.host, config.port), family=family, backlog=2048)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((config.host, config.port))
+        listener.listen(BACKLOG)
     except OSError as error:
+        listener.close()
         message = f"cannot listen on {config.listen}: {error.strerror}; choose another address with `listen`"
         raise OSError(message) from error
+    return listener
 
 
 async def _serve(config: Config, brain: Brain, listener: socket.socket) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentserve.gateway.server import gateway, run
+from agentserve.gateway.server import gateway, listen, run
 from agentserve.gateway.state import StateError, load_state, save_state
 from scheduler.brain import Brain
 from scheduler.learned import Learned
@@ -63,6 +63,20 @@ def test_an_address_in_use_ends_the_command_with_one_message(caplog: pytest.LogC
         config = configure([FakeEngine()], listen=f"127.0.0.1:{taken.getsockname()[1]}")
         assert run(config) == 2
     assert "choose another address" in caplog.text
+
+
+async def test_small_pieces_of_a_stream_are_sent_without_delay() -> None:
+    delays: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await delays.put(not writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    listener = listen(configure([FakeEngine()], listen="127.0.0.1:0"))
+    async with await asyncio.start_server(accepted, sock=listener):
+        _, writer = await asyncio.open_connection(*listener.getsockname())
+        assert not await delays.get()
+        writer.close()
 
 
 async def test_engines_are_stopped_with_the_gateway() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ import uvicorn
 from agentserve.config import Config, parse
 from agentserve.gateway.app import Gateway
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.server import gateway
+from agentserve.gateway.server import gateway, listen
 from scheduler.brain import Brain
 from tests.gateway.fakes import FakeEngine
 
 CHAT = "/v1/chat/completions"
+ANY_POOL = [{"model": "m", "engines": [{"url": "http://fake"}]}]
 
 
 @dataclass
@@ -53,7 +53,7 @@ async def world(*engines: FakeEngine, kind: type[Brain] = Brain, **settings: obj
 
 @asynccontextmanager
 async def serve(app: Gateway) -> AsyncIterator[str]:
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen(parse({"listen": "127.0.0.1:0", "pools": ANY_POOL}))
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
