@@ -340,7 +340,9 @@ class Brain:
                 break
 
     def _enters_freely(self, call: Call, engine: EngineState) -> bool:
-        return call.aged or (call.program.member and call.program.engine == engine.id)
+        """A member's call, one that has waited long enough, or one that is too long and will be refused at once."""
+        is_member = call.program.member and call.program.engine == engine.id
+        return is_member or call.aged or call.prompt >= engine.spec.max_model_len
 
     def _dispatch(self, call: Call, engine: EngineState) -> None:
         program, view = call.program, self._view

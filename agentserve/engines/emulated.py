@@ -51,7 +51,9 @@ class EmulatedServer:
         self.engine = Engine(self.engine.config, self.engine.profile)
         clock = EngineClock(self.engine, self._speed)
         app = EmulatedApp(self._model, clock, lambda: self.fault)
-        listener = socket.create_server(("127.0.0.1", 0))
+        # asyncio sends small pieces without delay only on sockets that name their protocol
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.bind(("127.0.0.1", 0))
         config = uvicorn.Config(
             app.asgi, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
         )
