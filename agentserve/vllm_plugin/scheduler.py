@@ -20,6 +20,7 @@ from agentserve.vllm_plugin.environment import guard_enabled
 from agentserve.vllm_plugin.free_queue import RetainingQueue
 from agentserve.vllm_plugin.ticket import BadValueError, Ticket, parse_ticket
 
+_RUNNING = RequestStatus.RUNNING
 _FINISHED = (
     RequestStatus.FINISHED_STOPPED,
     RequestStatus.FINISHED_LENGTH_CAPPED,
@@ -41,12 +42,17 @@ class RetainingScheduler(Scheduler):
         self.total_blocks = self.free_queue.num_free_blocks
         """Blocks that requests can have."""
         self._stock_allocate_slots = self.kv_cache_manager.allocate_slots
-        self.kv_cache_manager.allocate_slots = self._allocate_slots
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
-        """Plans one step."""
+        """Plans one step. Without pins it is vLLM's own step."""
         self.retention.expire(monotonic())
-        return super().schedule(throttle_prefills)
+        if not self.retention.pins:
+            return super().schedule(throttle_prefills)
+        self.kv_cache_manager.allocate_slots = self._allocate_slots
+        try:
+            return super().schedule(throttle_prefills)
+        finally:
+            self.kv_cache_manager.allocate_slots = self._stock_allocate_slots
 
     def add_request(self, request: Request) -> None:
         """Takes a request into the waiting line."""
@@ -91,7 +97,7 @@ class RetainingScheduler(Scheduler):
     ) -> KVCacheBlocks | None:
         """Gives a request its blocks. One that runs may break any pin; one that waits is held back by older pins."""
         given = (request, num_new_tokens, num_new_computed_tokens, new_computed_blocks, *args)
-        if not self.retention.pins or request.status == RequestStatus.RUNNING:
+        if request.status is _RUNNING:
             return self._stock_allocate_slots(*given, **kwargs)
         with self.free_queue.shielding(self._shielded_from(request, new_computed_blocks)):
             blocks = self._stock_allocate_slots(*given, **kwargs)

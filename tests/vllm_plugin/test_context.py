@@ -8,8 +8,8 @@ from agentserve.vllm_plugin.context import context_of
 
 def manager(*groups: tuple[int, list[bytes | None]]) -> Any:
     """A KV cache manager with one request; each group has a block size and the hashes of the request's blocks."""
-    blocks = []
-    held = []
+    blocks: list[SimpleNamespace] = []
+    held: list[list[SimpleNamespace]] = []
     for _, hashes in groups:
         mine = [SimpleNamespace(block_id=len(blocks) + index, block_hash=hash_) for index, hash_ in enumerate(hashes)]
         blocks += mine
