@@ -16,6 +16,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from agentserve.config import Launch
+from agentserve.engines import installed
 from agentserve.engines.base import EngineError, Progress
 from agentserve.engines.in_process import InProcessEngine
 from agentserve.engines.launched import LaunchedEngine
@@ -47,7 +48,9 @@ class EngineSize:
         ]
         if not plugin:
             args.append("--enable-prompt-tokens-details")  # reports cached tokens, changes nothing
-        return {"model": str(self.model), "args": [str(arg) for arg in args], "plugin": plugin}
+        # by itself vLLM leaves a core to its scheduler process, which on two cores halves the engine
+        env = {"VLLM_CPU_OMP_THREADS_BIND": f"0-{(os.cpu_count() or 1) - 1}"} if installed.is_cpu_build() else {}
+        return {"model": str(self.model), "args": [str(arg) for arg in args], "plugin": plugin, "env": env}
 
     def section(self, *, plugin: bool) -> dict[str, object]:
         """The engine's section in a gateway's configuration."""

@@ -32,7 +32,7 @@ class WorkingSet:
     """
 
     limit: float = 1.0
-    growth: float = 0.25
+    growth: float = 0.5
     gap_quantile: float = 0.95
     min_patience: float = 1.0
     max_patience: float = 30.0
