@@ -90,7 +90,7 @@ async def test_an_error_within_the_hold_has_a_status() -> None:
 
 
 async def test_a_call_that_does_not_fit_waits_for_one_that_does() -> None:
-    big = "word " * 6000
+    big = "word " * 3000
     go = asyncio.Event()
     async with world(policy="agentserve") as w:
         w.engine.script.append(go)
@@ -107,7 +107,7 @@ async def test_a_call_that_does_not_fit_waits_for_one_that_does() -> None:
 
 
 async def test_a_client_that_leaves_while_its_call_waits_is_forgotten() -> None:
-    big = "word " * 6000
+    big = "word " * 3000
     go = asyncio.Event()
     async with world(policy="agentserve") as w:
         w.engine.script.append(go)

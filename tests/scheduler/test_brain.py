@@ -132,7 +132,7 @@ def test_a_shared_prefix_lets_more_programs_in() -> None:
             CallArrived(world.now, CallId(name), key(name), MODEL, 4800, marks, prompt_tokens=1200, max_output=10)
         )
 
-    apart, shared = World(engines=SMALL), World(engines=SMALL)
+    apart, shared = World(engines={"a": spec(5000)}), World(engines={"a": spec(5000)})
     for number, name in enumerate(("p", "q", "r")):
         arrive(apart, name, number)
         arrive(shared, name, 7)
