@@ -211,6 +211,8 @@ class Brain:
             expected_output=0,
             extends=extends(event.prefix, program.marks),
             final=event.final,
+            streams=event.streams,
+            stops=event.stops,
             stage=event.stage,
             deadline=event.deadline,
         )
@@ -257,7 +259,7 @@ class Brain:
             program.marks = call.marks
             program.context = usage.prompt + usage.output
             program.peak = max(program.peak, program.context)
-        self._pause(program, event.tools, call.ttl)
+        self._pause(program, event.tools, math.nan if call.stops else call.ttl)
 
     def _learn_from(self, call: Call, usage: Usage, engine: EngineState) -> None:
         program, learned = call.program, self.learned
@@ -350,7 +352,7 @@ class Brain:
         why = _why(call, view.now, engine)
         if program.engine != engine.id or self._is_rewritten(call):
             self._release_pin(program)
-        self._books.put_on(call, engine, view.now, view.uncached(call, engine))
+        self._books.put_on(call, engine, view.now, view.uncached(call, engine) if call.streams else 0)
         if engine.spec.retention and not program.ending:
             call.ttl = self._policies.retention.at_dispatch(view, call, engine)
         priority = self._policies.order.priority(view, call)

@@ -48,6 +48,10 @@ class CallArrived:
     workflow: str = ""
     stage: str = ""
     final: bool = False
+    streams: bool = True
+    """A `CallFirstToken` will come; there is none for an answer that comes in one piece."""
+    stops: bool = False
+    """It has stop strings. An engine that ends a call by one does not set the pin that travelled with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ class Call:
     extends: bool
     """Its prompt extends the program's known history."""
     final: bool
+    streams: bool
+    stops: bool
     stage: str
     deadline: Seconds | None
     key: tuple[float, ...] = ()
@@ -87,6 +89,7 @@ class Call:
     prefill_ahead: Tokens = 0
     """Uncached prompt tokens the engine had to prefill before this call's."""
     uncached: Tokens = 0
+    """Prompt tokens in the engine's backlog until the first token; of a call that does not stream, none are counted."""
     output: Tokens = 0
     ttl: Seconds = 0.0
     """The pin that went with it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from agentserve.config import Launch
 from agentserve.engines import arguments, installed
 from agentserve.engines.probe import Known
+from agentserve.vllm_plugin.environment import PLUGINS_VARIABLE, plugins_value
 
 HOST = "127.0.0.1"
 
@@ -44,7 +45,7 @@ def environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
         env.setdefault("HF_HUB_OFFLINE", "1")
     env |= launch.env
     if launch.plugin:
-        env["VLLM_PLUGINS"] = installed.plugins_with_ours(env.get("VLLM_PLUGINS"))
+        env[PLUGINS_VARIABLE] = plugins_value(env)
     return env
 
 

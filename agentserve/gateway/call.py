@@ -91,6 +91,8 @@ class Call:
             workflow=identity.workflow,
             stage=identity.stage,
             final=identity.final,
+            streams=request.stream,
+            stops=request.stops,
         )
 
     async def _watch_client(self, receive: Receive) -> None:

@@ -27,6 +27,8 @@ class Request:
     """The client asked for the usage chunk of its stream."""
     has_tools: bool
     max_output: Tokens | None
+    stops: bool
+    """It has stop strings."""
 
 
 _PROMPTS: dict[str, Callable[[Body, str], Prompt]] = {CHAT: chat_prompt, COMPLETIONS: plain_prompt}
@@ -61,6 +63,7 @@ def _read(path: str, body: Body) -> Request:
         wants_usage=_wants_usage(body, bool(stream)),
         has_tools=bool(body.fields.get("tools")),
         max_output=_max_output(path, body),
+        stops=bool(body.fields.get("stop")),
     )
 
 

@@ -39,11 +39,9 @@ def test_a_local_model_asks_no_hub(tmp_path: Path) -> None:
 
 
 def test_our_plugin_is_loaded_beside_those_that_load_anyway() -> None:
-    assert installed.plugins_with_ours("mine,other") == "mine,other,agentserve"
-    assert installed.plugins_with_ours("agentserve") == "agentserve"
-    everything = installed.plugins_with_ours(None).split(",")
-    assert everything[-1] == "agentserve"
-    assert set(installed.plugins_with_ours("").split(",")) <= set(everything)
+    chosen = {"VLLM_PLUGINS": "mine,other"}
+    assert command.environment(Launch(model="m"), chosen)["VLLM_PLUGINS"] == "mine,other,agentserve"
+    assert command.environment(Launch(model="m", plugin=False), chosen)["VLLM_PLUGINS"] == "mine,other"
 
 
 def test_a_user_may_choose_the_order_of_the_engines_queue() -> None:

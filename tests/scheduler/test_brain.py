@@ -90,6 +90,20 @@ def test_the_pin_that_travels_is_the_pin_that_stays() -> None:
     assert world.brain.programs[key("p")].pin_until == 30.0
 
 
+def test_a_call_with_stop_strings_has_its_pin_ordered_because_the_engine_may_not_set_it() -> None:
+    world = World()
+    world.finish(world.call("p", stops=True))
+    assert world.actions[-1] == Retain(key("p"), EngineId("a"), 30.0)
+
+
+def test_an_answer_in_one_piece_leaves_no_backlog_behind() -> None:
+    world = World()
+    world.call("p", tokens=900, streams=False)
+    assert world.brain.engines[EngineId("a")].backlog == 0
+    world.call("q", tokens=900)
+    assert world.brain.engines[EngineId("a")].backlog == 900
+
+
 def test_the_last_call_pins_nothing_and_ends_the_program() -> None:
     world = World()
     call = world.call("p", final=True)

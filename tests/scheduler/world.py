@@ -96,7 +96,17 @@ class World:
             self.feed(Wakeup(self.now))
         self.now = until
 
-    def call(self, program: str, *, tokens: int = 500, turns: int = 1, output: int = 50, final: bool = False) -> CallId:
+    def call(
+        self,
+        program: str,
+        *,
+        tokens: int = 500,
+        turns: int = 1,
+        output: int = 50,
+        final: bool = False,
+        streams: bool = True,
+        stops: bool = False,
+    ) -> CallId:
         """A call arrives; says its id."""
         self._count += 1
         name = CallId(f"{program}#{self._count}")
@@ -113,6 +123,8 @@ class World:
                 prompt_tokens=tokens,
                 expected_output=output,
                 final=final,
+                streams=streams,
+                stops=stops,
             )
         )
         return name
