@@ -3,7 +3,7 @@
 `handle` is the only way in. It enters the event into the books, lets the waiting line move where that may have made
 room, and returns what the driver has to do and when to wake it. Which call goes where and when is the policies' word:
 
-- a member's calls enter their engine without asking; a program that is no member asks for admission;
+- a member's calls enter their engine without asking; others stand in line if the admission policy holds them;
 - a member *makes way* when its gap has lasted longer than the admission policy's patience: its memory is no longer
   reserved and its pin is released, so that its KV stays only while nobody needs the room;
 - a call that has waited as long as the admission policy lets calls wait enters whether it fits or not.
@@ -12,7 +12,7 @@ room, and returns what the driver has to do and when to wake it. Which call goes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from scheduler import events
@@ -313,42 +313,44 @@ class Brain:
     # --- the line ---------------------------------------------------------------------------------------------------
 
     def _queue(self, call: Call) -> None:
-        """Puts a call in line, and lets the line move if it might move for this one."""
+        """Sends a call that need not wait; puts another in line, and lets the line move if it might for this one."""
         candidates = self._books.candidates(call)
         if not candidates:
             self._strand(call)
-            return
-        self._line.join(call, self._policies, self._view)
-        self._watch_wait(call)
-        if call.program.member or not self._line.stands_behind(call):
-            self._move_line({engine.id for engine in candidates})
+        elif self._enters_freely(call, candidates):
+            self._dispatch(call, self._place(call, candidates))
+        else:
+            self._line.join(call, self._policies, self._view)
+            self._watch_wait(call)
+            if not self._line.stands_behind(call):
+                self._move_line({engine.id for engine in candidates})
+
+    def _enters_freely(self, call: Call, candidates: Sequence[EngineState]) -> bool:
+        """A member's call, one that the policy lets pass, or one so long that an engine will refuse it at once."""
+        too_long = any(call.prompt >= engine.spec.max_model_len for engine in candidates)
+        return call.program.member or too_long or not self._policies.admission.holds(self._view, call)
 
     def _move_line(self, open_engines: set[EngineId]) -> None:
-        """Dispatches what may go, from the head, until each of these engines is closed to newcomers."""
-        admission = self._policies.admission
+        """Dispatches what may go, from the head, until each of these engines is closed."""
         for call in self._line:
             engines = self._books.candidates(call)
             if not call.aged:
-                engines = [
-                    engine for engine in engines if engine.id in open_engines or self._enters_freely(call, engine)
-                ]
+                engines = [engine for engine in engines if engine.id in open_engines]
             if engines:
-                engine = self._policies.placement.choose(self._view, call, engines, admission)
-                if self._enters_freely(call, engine) or admission.verdict(self._view, call, engine) is Verdict.ADMIT:
+                engine = self._place(call, engines)
+                if call.aged or self._policies.admission.verdict(self._view, call, engine) is Verdict.ADMIT:
+                    self._line.leave(call)
                     self._dispatch(call, engine)
                 else:
                     open_engines.difference_update(offered.id for offered in engines)
             if not open_engines:
                 break
 
-    def _enters_freely(self, call: Call, engine: EngineState) -> bool:
-        """A member's call, one that has waited long enough, or one that is too long and will be refused at once."""
-        is_member = call.program.member and call.program.engine == engine.id
-        return is_member or call.aged or call.prompt >= engine.spec.max_model_len
+    def _place(self, call: Call, engines: Sequence[EngineState]) -> EngineState:
+        return self._policies.placement.choose(self._view, call, engines, self._policies.admission)
 
     def _dispatch(self, call: Call, engine: EngineState) -> None:
         program, view = call.program, self._view
-        self._line.leave(call)
         why = _why(call, view.now, engine)
         if program.engine != engine.id or self._is_rewritten(call):
             self._release_pin(program)

@@ -63,7 +63,7 @@ SMALL = Profile(
     gap_s=LogNormal(0.74, 0.9, cut=8.0),
     first=Uniform(500, 900),
     result=Uniform(80, 250),
-    output=Uniform(20, 60),
+    output=Uniform(30, 90),
     tools=("bash", "edit", "search"),
     window_tokens=4096,
 )

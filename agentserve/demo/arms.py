@@ -36,7 +36,8 @@ class EngineSize:
 
     model: Path
     kv_tokens: Tokens = 8192
-    block_size: Tokens = 32
+    block_size: Tokens = 128
+    """What vLLM's CPU build takes by itself."""
     max_model_len: Tokens = 4096
     emulated: bool = False
 

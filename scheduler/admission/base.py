@@ -21,7 +21,11 @@ class Verdict(Enum):
 
 
 class Admission(Protocol):
-    """An admission policy. Calls of programs that are members of the engine are not asked about: they may enter."""
+    """An admission policy. Calls of programs that are members of an engine are not asked about: they enter."""
+
+    def holds(self, view: View, call: Call) -> bool:
+        """Whether the call has to stand in line, and to be admitted from there."""
+        ...
 
     def verdict(self, view: View, call: Call, engine: EngineState) -> Verdict:
         """Whether the call's program may become a member of the engine now."""

@@ -15,6 +15,9 @@ from scheduler.view import View
 class Unlimited:
     """Admits everything."""
 
+    def holds(self, view: View, call: Call) -> bool:
+        return False
+
     def verdict(self, view: View, call: Call, engine: EngineState) -> Verdict:
         return Verdict.ADMIT
 

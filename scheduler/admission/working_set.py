@@ -38,8 +38,11 @@ class WorkingSet:
     max_patience: float = 30.0
     max_wait: float = 300.0
 
+    def holds(self, view: View, call: Call) -> bool:
+        return not call.program.served
+
     def verdict(self, view: View, call: Call, engine: EngineState) -> Verdict:
-        if call.program.served or not (engine.running or engine.members):
+        if not (engine.running or engine.members):
             return Verdict.ADMIT
         if len(engine.running) >= engine.spec.max_num_seqs:
             return Verdict.STOP

@@ -14,8 +14,8 @@ from scheduler.view import View
 class Sticky:
     """Compares seconds to the first token: the queue there plus the prefill of what is not cached there.
 
-    A program moves only when another engine is `margin` times faster to its first token, or when its own engine
-    cannot admit it and another can.
+    A program moves only when another engine is `margin` times faster to its first token. A new one goes where the
+    greatest share of memory is free.
     """
 
     margin: float = 1.5
@@ -30,9 +30,7 @@ class Sticky:
             fastest = min(engines, key=lambda engine: view.finish_prefill(call, engine))
             if stay > self.margin * view.finish_prefill(call, fastest):
                 home = fastest
-        if program.member or admission.verdict(view, call, home) is Verdict.ADMIT:
-            return home
-        return self._roomiest(view, call, engines, admission)
+        return home
 
     def _roomiest(self, view: View, call: Call, engines: Sequence[EngineState], admission: Admission) -> EngineState:
         """The engine with the greatest share of its memory unreserved, or in tokens if the call does not fit there."""

@@ -49,6 +49,16 @@ def test_a_member_enters_without_asking_while_others_wait() -> None:
     assert waiting in world.waiting
 
 
+@pytest.mark.parametrize("order", ["fcfs", "program_fcfs"])
+def test_later_calls_pass_the_line_under_any_order(order: str) -> None:
+    world = World(PolicyConfig("test", order=Choice(order)), engines=SMALL)
+    world.finish(world.call("p", tokens=1500), prompt=1500)
+    waiting = world.call("q", tokens=1500)
+    world.later(1.0)
+    assert world.call("p", tokens=1700, turns=3) in world.running
+    assert waiting in world.waiting
+
+
 def test_a_gap_that_lasts_too_long_makes_way_and_its_return_does_not_wait() -> None:
     world = World(engines=SMALL)
     for _ in range(100):
