@@ -12,18 +12,19 @@ room, and returns what the driver has to do and when to wake it. Which call goes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from scheduler import events
 from scheduler.account import NOTHING, Account
-from scheduler.actions import Abort, Action, Dispatch, Reject, RejectReason, Release, Retain, Why
-from scheduler.admission.base import Verdict
-from scheduler.alarms import Alarm, Alarms, Timer
+from scheduler.actions import Abort, Action, Reject, RejectReason
+from scheduler.alarms import Alarm, Timer
 from scheduler.books import Books
+from scheduler.desk import Desk
 from scheduler.events import Event, PinOutcome
+from scheduler.gate import Gate
+from scheduler.keeper import Keeper
 from scheduler.learned import Learned
-from scheduler.line import Line
 from scheduler.policy import PolicyConfig
 from scheduler.registry import build
 from scheduler.state import Call, EngineState, EngineStatus, Program, extends, thin
@@ -66,12 +67,13 @@ class Brain:
         self.seed = seed
         self.idle_timeout = idle_timeout
         self.learned = Learned() if learned is None else Learned.from_json(learned)
-        self._policies = build(policy)
         self._books = Books(self.learned)
-        self._line = Line()
-        self._alarms = Alarms()
         self._view = View(0.0, self._books.engines, self._books.programs, self.learned)
-        self._actions: list[Action] = []
+        self._desk = Desk(build(policy), self._books, self._view)
+        self._keeper = Keeper(self._desk, idle_timeout)
+        self._gate = Gate(self._desk, self._keeper)
+        self._alarms = self._desk.alarms
+        self._actions = self._desk.actions
         self._arrivals = 0
         self._ranks = 0
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -115,7 +117,7 @@ class Brain:
     @property
     def waiting(self) -> int:
         """How many calls stand in line."""
-        return len(self._line)
+        return len(self._gate.line)
 
     def handle(self, event: Event) -> Decision:
         """Takes one event. Events about calls and programs that have ended are ignored.
@@ -133,7 +135,7 @@ class Brain:
         if self._books.roomier:
             roomier = set(self._books.roomier)
             self._books.roomier.clear()
-            self._move_line(roomier)
+            self._gate.move(roomier)
         actions = tuple(self._actions)
         self._actions.clear()
         return Decision(actions, self._alarms.next)
@@ -145,8 +147,8 @@ class Brain:
             AssertionError: they do not; the message says which.
         """
         self._books.check_integrity()
-        self._line.check_integrity()
-        waiting = {call.id for call in self._line}
+        self._gate.line.check_integrity()
+        waiting = {call.id for call in self._gate.line}
         for name, call in self.calls.items():
             assert (name in waiting) == (call.engine is None), f"call {name} neither waits nor runs, or does both"
 
@@ -172,16 +174,14 @@ class Brain:
         call = self._new_call(event, self._program_of(event))
         self._books.calls[call.id] = call
         call.program.calls[call.id] = call
-        self._queue(call)
+        self._gate.take(call)
 
     def _program_of(self, event: events.CallArrived) -> Program:
         program = self.programs.get(event.program)
         if program is None:
             program = self._new_program(event)
-        elif program.gap_since is not None:
-            self.learned.gaps.observe(program.key.tenant, program.gap_tools, event.at - program.gap_since)
-            program.gap_since = None
-            program.expected_gap = None
+        else:
+            self._keeper.come_back(program)
         program.last_seen = event.at
         program.ending = program.ending or event.final
         return program
@@ -193,7 +193,7 @@ class Brain:
         ratio = self.learned.tokens_per_byte.value
         program = Program(event.program, rank, event.at, event.workflow, event.parent, ratio, event.at)
         self._books.programs[program.key] = program
-        self._alarms.set(event.at + self.idle_timeout, Timer.IDLE, program.key)
+        self._keeper.meet(program)
         return program
 
     def _new_call(self, event: events.CallArrived, program: Program) -> Call:
@@ -259,7 +259,7 @@ class Brain:
             program.marks = call.marks
             program.context = usage.prompt + usage.output
             program.peak = max(program.peak, program.context)
-        self._pause(program, event.tools, math.nan if call.stops else call.ttl)
+        self._keeper.rest(program, event.tools, math.nan if call.stops else call.ttl)
 
     def _learn_from(self, call: Call, usage: Usage, engine: EngineState) -> None:
         program, learned = call.program, self.learned
@@ -296,159 +296,31 @@ class Brain:
             return
         self._books.take_off(call)
         call.failed_on = (*call.failed_on, event.engine)
-        self._queue(call)
+        self._gate.take(call)
 
     def _drop(self, call: Call) -> None:
         """Ends a call without an answer. Its program rests with the context it had before."""
         if call.engine is None:
-            self._line.leave(call)
+            self._gate.line.leave(call)
         self._books.take_off(call)
         self._books.forget(call)
         call.program.last_seen = self._view.now
-        self._pause(call.program, (), math.nan)
+        self._keeper.rest(call.program, (), math.nan)
 
     def _reject(self, call: CallId, reason: RejectReason, detail: str) -> None:
         self._actions.append(Reject(call, reason, detail))
 
-    # --- the line ---------------------------------------------------------------------------------------------------
-
-    def _queue(self, call: Call) -> None:
-        """Sends a call that need not wait; puts another in line, and lets the line move if it might for this one."""
-        candidates = self._books.candidates(call)
-        if not candidates:
-            self._strand(call)
-        elif self._enters_freely(call, candidates):
-            self._dispatch(call, self._place(call, candidates))
-        else:
-            self._line.join(call, self._policies, self._view)
-            self._watch_wait(call)
-            if not self._line.stands_behind(call):
-                self._move_line({engine.id for engine in candidates})
-
-    def _enters_freely(self, call: Call, candidates: Sequence[EngineState]) -> bool:
-        """A member's call, one that the policy lets pass, or one so long that an engine will refuse it at once."""
-        too_long = any(call.prompt >= engine.spec.max_model_len for engine in candidates)
-        return call.program.member or too_long or not self._policies.admission.holds(self._view, call)
-
-    def _move_line(self, open_engines: set[EngineId]) -> None:
-        """Dispatches what may go, from the head, until each of these engines is closed."""
-        for call in self._line:
-            engines = self._books.candidates(call)
-            if not call.aged:
-                engines = [engine for engine in engines if engine.id in open_engines]
-            if engines:
-                engine = self._place(call, engines)
-                if call.aged or self._policies.admission.verdict(self._view, call, engine) is Verdict.ADMIT:
-                    self._line.leave(call)
-                    self._dispatch(call, engine)
-                else:
-                    open_engines.difference_update(offered.id for offered in engines)
-            if not open_engines:
-                break
-
-    def _place(self, call: Call, engines: Sequence[EngineState]) -> EngineState:
-        return self._policies.placement.choose(self._view, call, engines, self._policies.admission)
-
-    def _dispatch(self, call: Call, engine: EngineState) -> None:
-        program, view = call.program, self._view
-        why = _why(call, view.now, engine)
-        if program.engine != engine.id or self._is_rewritten(call):
-            self._release_pin(program)
-        self._books.put_on(call, engine, view.now, view.uncached(call, engine) if call.streams else 0)
-        if engine.spec.retention and not program.ending:
-            call.ttl = self._policies.retention.at_dispatch(view, call, engine)
-        priority = self._policies.order.priority(view, call)
-        program.pin_until = 0.0
-        waited = view.now - call.arrived
-        self._actions.append(Dispatch(call.id, engine.id, priority, program.rank, call.ttl, why, waited))
-
-    def _is_rewritten(self, call: Call) -> bool:
-        """Whether the call's prompt leaves the program's history behind, and no other call of it runs."""
-        program = call.program
-        return (
-            bool(program.context) and not call.extends and all(other.engine is None for other in program.calls.values())
-        )
-
-    def _strand(self, call: Call) -> None:
-        """No engine is left for a call that is on none."""
-        self._books.forget(call)
-        if call.failed_on:
-            self._reject(call.id, RejectReason.ENGINES_FAILED, f"{', '.join(call.failed_on)} did not take the call")
-        else:
-            detail = f"the engines of model {call.model!r} went down while the call waited"
-            self._reject(call.id, RejectReason.NO_ENGINE, detail)
-        self._pause(call.program, (), math.nan)
-
-    def _strand_hopeless(self) -> None:
-        """After an engine went away: rejects the waiting calls that no other can take."""
-        for call in self._line:
-            if not self._books.candidates(call):
-                self._line.leave(call)
-                self._strand(call)
-
-    # --- gaps, pins and ends ----------------------------------------------------------------------------------------
-
-    def _pause(self, program: Program, tools: tuple[str, ...], carried: Seconds) -> None:
-        """After a call has ended: the program goes on with others, ends, or rests in a gap.
-
-        `carried` is the time-to-live of the pin the engine has set by itself, NaN where that is not known.
-        """
-        if program.calls:
-            return
-        if program.ending or not program.served:
-            self._end(program)
-            return
-        engine = self._books.home(program)
-        if not program.member or engine is None:
-            return
-        program.gap_since = self._view.now
-        program.gap_tools = tools
-        self._books.rest(program, engine)
-        self._pin(program, engine, carried)
-        self._watch_gap(program)
-
-    def _pin(self, program: Program, engine: EngineState, carried: Seconds) -> None:
-        if not engine.spec.retention:
-            return
-        ttl = self._policies.retention.at_finish(self._view, program, engine)
-        program.pin_until = self._view.now + ttl if ttl > 0 else 0.0
-        if ttl == carried:
-            return
-        if ttl > 0:
-            self._actions.append(Retain(program.key, engine.id, ttl))
-        else:
-            self._actions.append(Release(program.key, engine.id))
-
-    def _release_pin(self, program: Program) -> None:
-        engine = self._books.home(program)
-        if engine is not None and engine.spec.retention and program.pin_until > self._view.now:
-            self._actions.append(Release(program.key, engine.id))
-        program.pin_until = 0.0
-
-    def _end(self, program: Program) -> None:
-        self._release_pin(program)
-        self._books.leave(program)
-        if program.served:
-            stats = self.learned.workflow(program.key.tenant, program.workflow)
-            stats.peak.add(program.peak)
-            stats.calls.add(program.served)
-            self.learned.turns.add_program(program.served)
-        del self._books.programs[program.key]
+    # --- programs and pins ------------------------------------------------------------------------------------------
 
     def _tool_started(self, event: events.ToolStarted) -> None:
         program = self.programs.get(event.program)
-        if program is None or program.gap_since is None:
-            return
-        program.gap_tools = (event.tool,)
-        engine = self._books.home(program)
-        if program.member and engine is not None:
-            self._pin(program, engine, math.nan)
-            self._watch_gap(program)
+        if program is not None:
+            self._keeper.name_tool(program, event.tool)
 
     def _tool_ended(self, event: events.ToolEnded) -> None:
         program = self.programs.get(event.program)
         if program is not None:
-            self._watch_gap(program)
+            self._keeper.watch(program)
 
     def _hint_given(self, event: events.HintGiven) -> None:
         program = self.programs.get(event.program)
@@ -457,7 +329,7 @@ class Brain:
         program.remaining_calls = program.remaining_calls if event.remaining_calls is None else event.remaining_calls
         if event.expected_gap is not None:
             program.expected_gap = event.expected_gap
-            self._watch_gap(program)
+            self._keeper.watch(program)
 
     def _program_ended(self, event: events.ProgramEnded) -> None:
         program = self.programs.get(event.program)
@@ -465,7 +337,7 @@ class Brain:
             return
         program.ending = True
         if not program.calls:
-            self._end(program)
+            self._keeper.end(program)
 
     def _pin_reported(self, event: events.PinReported) -> None:
         program = self.programs.get(event.program)
@@ -480,7 +352,7 @@ class Brain:
         if former is not None:
             self._books.empty(former)
         self._books.set_engine(EngineState(event.engine, event.spec, Account(event.spec.kv_tokens)))
-        for call in self._line:
+        for call in self._gate.line:
             call.failed_on = tuple(name for name in call.failed_on if name != event.engine)
         self._books.roomier.add(event.engine)
 
@@ -489,7 +361,7 @@ class Brain:
         if engine is not None and engine.status is EngineStatus.UP:
             engine.status = EngineStatus.DRAINING
             self._books.set_engine(engine)
-            self._strand_hopeless()
+            self._gate.strand_hopeless()
 
     def _engine_down(self, event: events.EngineDown) -> None:
         engine = self.engines.get(event.engine)
@@ -497,7 +369,7 @@ class Brain:
             engine.status = EngineStatus.DOWN
             self._books.empty(engine)
             self._books.set_engine(engine)
-            self._strand_hopeless()
+            self._gate.strand_hopeless()
 
     def _engine_observed(self, event: events.EngineObserved) -> None:
         engine = self.engines.get(event.engine)
@@ -517,67 +389,18 @@ class Brain:
         engine.foreign = foreign
 
     def _policy_changed(self, event: events.PolicyChanged) -> None:
-        self._policies = build(event.policy)
+        self._desk.policies = build(event.policy)
         self.policy = event.policy
-        self._line.reorder(self._policies, self._view)
-        for call in self._line:
-            self._watch_wait(call)
-        self._books.roomier.update(self.engines)
+        self._gate.reorder()
 
     def _noted(self, event: Event) -> None:
         """The event matters to the log and to drivers, not to a decision."""
 
-    # --- alarms -----------------------------------------------------------------------------------------------------
-
-    def _watch_wait(self, call: Call) -> None:
-        longest = self._policies.admission.longest_wait(self._view, call)
-        self._alarms.set(max(call.arrived + longest, self._view.now), Timer.AGED, call.id)
-
-    def _watch_gap(self, program: Program) -> None:
-        """Sets the alarm for the present gap, in place of the one that was set."""
-        if program.gap_since is None:
-            return
-        program.gap_number += 1
-        patience = program.expected_gap or self._policies.admission.patience(self._view, program)
-        self._alarms.set(self._view.now + patience, Timer.GAP, program.key, program.gap_number)
-
     def _ring(self, alarm: Alarm) -> None:
         match alarm.timer, alarm.subject:
             case Timer.IDLE, ProgramKey() as key:
-                self._ring_idle(key)
+                self._keeper.silent(key)
             case Timer.GAP, ProgramKey() as key:
-                self._ring_gap(key, alarm.gap)
+                self._keeper.gap_too_long(key, alarm.gap)
             case Timer.AGED, name:
-                self._ring_aged(CallId(str(name)))
-
-    def _ring_aged(self, name: CallId) -> None:
-        call = self.calls.get(name)
-        if call is not None and call.engine is None and not call.aged:
-            self._line.age(call, self._policies, self._view)
-            self._books.roomier.update(self.engines)
-
-    def _ring_gap(self, key: ProgramKey, gap: int) -> None:
-        program = self.programs.get(key)
-        if program is not None and program.gap_number == gap and program.gap_since is not None:
-            self._release_pin(program)
-            self._books.leave(program)
-
-    def _ring_idle(self, key: ProgramKey) -> None:
-        program = self.programs.get(key)
-        if program is None:
-            return
-        deadline = program.last_seen + self.idle_timeout
-        if program.calls or deadline > self._view.now:
-            self._alarms.set(max(deadline, self._view.now + self.idle_timeout / 2), Timer.IDLE, key)
-        else:
-            self._end(program)
-
-
-def _why(call: Call, now: Seconds, engine: EngineState) -> Why:
-    if call.failed_on:
-        return Why.RETRIED
-    if call.aged:
-        return Why.AGED
-    if call.program.engine not in (None, engine.id):
-        return Why.MOVED
-    return Why.ADMITTED if now > call.arrived else Why.DIRECT
+                self._gate.age(CallId(str(name)))

@@ -1,0 +1,127 @@
+"""The gate: which call goes next, and to which engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from scheduler.actions import Dispatch, Reject, RejectReason, Why
+from scheduler.admission.base import Verdict
+from scheduler.alarms import Timer
+from scheduler.desk import Desk
+from scheduler.keeper import Keeper
+from scheduler.line import Line
+from scheduler.state import Call, EngineState
+from scheduler.types import CallId, EngineId, Seconds
+
+
+class Gate:
+    """The waiting line, and the only way onto an engine."""
+
+    def __init__(self, desk: Desk, keeper: Keeper) -> None:
+        self._desk = desk
+        self._keeper = keeper
+        self.line = Line()
+
+    def take(self, call: Call) -> None:
+        """Sends a call that need not wait; puts another in line, and lets the line move if it might for this one."""
+        candidates = self._desk.books.candidates(call)
+        if not candidates:
+            self._strand(call)
+        elif self._enters_freely(call, candidates):
+            self._dispatch(call, self._place(call, candidates))
+        else:
+            self.line.join(call, self._desk.policies, self._desk.view)
+            self._watch(call)
+            if not self.line.stands_behind(call):
+                self.move({engine.id for engine in candidates})
+
+    def move(self, open_engines: set[EngineId]) -> None:
+        """Dispatches what may go, from the head, until each of these engines is closed."""
+        books, policies = self._desk.books, self._desk.policies
+        for call in self.line:
+            engines = books.candidates(call)
+            if not call.aged:
+                engines = [engine for engine in engines if engine.id in open_engines]
+            if engines:
+                engine = self._place(call, engines)
+                if call.aged or policies.admission.verdict(self._desk.view, call, engine) is Verdict.ADMIT:
+                    self.line.leave(call)
+                    self._dispatch(call, engine)
+                else:
+                    open_engines.difference_update(offered.id for offered in engines)
+            if not open_engines:
+                break
+
+    def age(self, name: CallId) -> None:
+        """An alarm has rung: if the call still waits, it goes now."""
+        call = self._desk.books.calls.get(name)
+        if call is not None and call.engine is None and not call.aged:
+            self.line.age(call, self._desk.policies, self._desk.view)
+            self._desk.books.roomier.update(self._desk.books.engines)
+
+    def reorder(self) -> None:
+        """Other policies are in force."""
+        self.line.reorder(self._desk.policies, self._desk.view)
+        for call in self.line:
+            self._watch(call)
+        self._desk.books.roomier.update(self._desk.books.engines)
+
+    def strand_hopeless(self) -> None:
+        """An engine went away: rejects the waiting calls that no other can take."""
+        for call in self.line:
+            if not self._desk.books.candidates(call):
+                self.line.leave(call)
+                self._strand(call)
+
+    def _strand(self, call: Call) -> None:
+        self._desk.books.forget(call)
+        if call.failed_on:
+            reason, detail = RejectReason.ENGINES_FAILED, f"{', '.join(call.failed_on)} did not take the call"
+        else:
+            reason, detail = RejectReason.NO_ENGINE, f"the engines of {call.model!r} went down while the call waited"
+        self._desk.actions.append(Reject(call.id, reason, detail))
+        self._keeper.rest(call.program, (), math.nan)
+
+    def _enters_freely(self, call: Call, candidates: Sequence[EngineState]) -> bool:
+        """A member's call, one that the policy lets pass, or one so long that an engine will refuse it at once."""
+        too_long = any(call.prompt >= engine.spec.max_model_len for engine in candidates)
+        return call.program.member or too_long or not self._desk.policies.admission.holds(self._desk.view, call)
+
+    def _place(self, call: Call, engines: Sequence[EngineState]) -> EngineState:
+        policies = self._desk.policies
+        return policies.placement.choose(self._desk.view, call, engines, policies.admission)
+
+    def _dispatch(self, call: Call, engine: EngineState) -> None:
+        program, view, policies = call.program, self._desk.view, self._desk.policies
+        why = _why(call, view.now, engine)
+        if program.engine != engine.id or _is_rewritten(call):
+            self._keeper.release(program)
+        self._desk.books.put_on(call, engine, view.now, view.uncached(call, engine) if call.streams else 0)
+        if engine.spec.retention and not program.ending:
+            call.ttl = policies.retention.at_dispatch(view, call, engine)
+        priority = policies.order.priority(view, call)
+        program.pin_until = 0.0
+        waited = view.now - call.arrived
+        self._desk.actions.append(Dispatch(call.id, engine.id, priority, program.rank, call.ttl, why, waited))
+
+    def _watch(self, call: Call) -> None:
+        longest = self._desk.policies.admission.longest_wait(self._desk.view, call)
+        self._desk.alarms.set(max(call.arrived + longest, self._desk.now), Timer.AGED, call.id)
+
+
+def _is_rewritten(call: Call) -> bool:
+    """Whether the call's prompt leaves the program's history behind, and no other call of it runs."""
+    program = call.program
+    running = any(other.engine is not None for other in program.calls.values())
+    return bool(program.context) and not call.extends and not running
+
+
+def _why(call: Call, now: Seconds, engine: EngineState) -> Why:
+    if call.failed_on:
+        return Why.RETRIED
+    if call.aged:
+        return Why.AGED
+    if call.program.engine not in (None, engine.id):
+        return Why.MOVED
+    return Why.ADMITTED if now > call.arrived else Why.DIRECT

@@ -1,0 +1,114 @@
+"""The keeper of programs between their calls: pins, how long a gap may last, and when a program has ended."""
+
+from __future__ import annotations
+
+from scheduler.actions import Release, Retain
+from scheduler.alarms import Timer
+from scheduler.desk import Desk
+from scheduler.state import EngineState, Program
+from scheduler.types import ProgramKey, Seconds
+
+
+class Keeper:
+    """Everything that happens to a program while none of its calls waits or runs."""
+
+    def __init__(self, desk: Desk, idle_timeout: Seconds) -> None:
+        self._desk = desk
+        self.idle_timeout = idle_timeout
+
+    def meet(self, program: Program) -> None:
+        """A new program: it will have ended when it has been silent for too long."""
+        self._desk.alarms.set(self._desk.now + self.idle_timeout, Timer.IDLE, program.key)
+
+    def rest(self, program: Program, tools: tuple[str, ...], carried: Seconds) -> None:
+        """After a call has ended: the program goes on with others, ends, or rests in a gap.
+
+        `carried` is the time-to-live of the pin the engine has set by itself, NaN where that is not known.
+        """
+        if program.calls:
+            return
+        if program.ending or not program.served:
+            self.end(program)
+            return
+        engine = self._desk.books.home(program)
+        if not program.member or engine is None:
+            return
+        program.gap_since = self._desk.now
+        program.gap_tools = tools
+        self._desk.books.rest(program, engine)
+        self._pin(program, engine, carried)
+        self.watch(program)
+
+    def come_back(self, program: Program) -> None:
+        """The program's next call has arrived: learns how long its gap was."""
+        if program.gap_since is None:
+            return
+        gap = self._desk.now - program.gap_since
+        self._desk.books.learned.gaps.observe(program.key.tenant, program.gap_tools, gap)
+        program.gap_since = None
+        program.expected_gap = None
+
+    def name_tool(self, program: Program, tool: str) -> None:
+        """The agent says which tool it runs in the present gap."""
+        if program.gap_since is None:
+            return
+        program.gap_tools = (tool,)
+        engine = self._desk.books.home(program)
+        if program.member and engine is not None:
+            self._pin(program, engine, float("nan"))
+            self.watch(program)
+
+    def watch(self, program: Program) -> None:
+        """Sets the alarm for the present gap, from now on, in place of the one that was set."""
+        if program.gap_since is None:
+            return
+        program.gap_number += 1
+        patience = program.expected_gap or self._desk.policies.admission.patience(self._desk.view, program)
+        self._desk.alarms.set(self._desk.now + patience, Timer.GAP, program.key, program.gap_number)
+
+    def gap_too_long(self, key: ProgramKey, gap: int) -> None:
+        """An alarm for a gap has rung: if it is still that gap, the program makes way."""
+        program = self._desk.books.programs.get(key)
+        if program is not None and program.gap_number == gap and program.gap_since is not None:
+            self.release(program)
+            self._desk.books.leave(program)
+
+    def silent(self, key: ProgramKey) -> None:
+        """An alarm for silence has rung: the program has ended, or the alarm is set anew."""
+        program = self._desk.books.programs.get(key)
+        if program is None:
+            return
+        deadline = program.last_seen + self.idle_timeout
+        if program.calls or deadline > self._desk.now:
+            self._desk.alarms.set(max(deadline, self._desk.now + self.idle_timeout / 2), Timer.IDLE, key)
+        else:
+            self.end(program)
+
+    def release(self, program: Program) -> None:
+        """Ends the program's pin, if it has one."""
+        engine = self._desk.books.home(program)
+        if engine is not None and engine.spec.retention and program.pin_until > self._desk.now:
+            self._desk.actions.append(Release(program.key, engine.id))
+        program.pin_until = 0.0
+
+    def end(self, program: Program) -> None:
+        """The program has ended: forgets it, and learns from what it was."""
+        self.release(program)
+        self._desk.books.leave(program)
+        learned = self._desk.books.learned
+        if program.served:
+            stats = learned.workflow(program.key.tenant, program.workflow)
+            stats.peak.add(program.peak)
+            stats.calls.add(program.served)
+            learned.turns.add_program(program.served)
+        del self._desk.books.programs[program.key]
+
+    def _pin(self, program: Program, engine: EngineState, carried: Seconds) -> None:
+        if not engine.spec.retention:
+            return
+        ttl = self._desk.policies.retention.at_finish(self._desk.view, program, engine)
+        program.pin_until = self._desk.now + ttl if ttl > 0 else 0.0
+        if ttl == carried:
+            return
+        action = Retain(program.key, engine.id, ttl) if ttl > 0 else Release(program.key, engine.id)
+        self._desk.actions.append(action)
