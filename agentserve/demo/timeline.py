@@ -9,8 +9,8 @@ from enum import StrEnum
 from scheduler.types import Seconds, Tokens
 from workloads.records import CallRecord, percentile
 
-KEPT_SHARE = 0.9
-"""A context of which this much was cached at the next call had been kept; the rest is a last block not quite full."""
+LAST_BLOCK: Tokens = 160
+"""A context of which no more than this was missing at the next call had been kept: its last block was not full."""
 MIN_PREFILL: Tokens = 256
 """Calls with fewer uncached tokens do not show how fast the engine prefills."""
 
@@ -78,7 +78,7 @@ def _spans(calls: list[CallRecord], rate: float) -> Iterable[Span]:
 def _gap(before: CallRecord, call: CallRecord) -> Span:
     context = (before.prompt_tokens or 0) + (before.output_tokens or 0)
     cached = call.cached_tokens or 0
-    phase = Phase.RETAINED if cached >= KEPT_SHARE * context else Phase.GAP
+    phase = Phase.RETAINED if context - cached <= LAST_BLOCK else Phase.GAP
     start, end = before.finish_s or 0.0, call.scheduled_s or 0.0
     return Span(phase, start, max(start, end), f"{cached} of {context} tokens were still cached")
 

@@ -1,0 +1,69 @@
+"""The arithmetic of the benchmarks, which is all of them that can be wrong in silence."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.benchmarks.brain_cost import idle_program_bytes, measure
+from tests.benchmarks.programs import (
+    BARE,
+    LOW,
+    OURS,
+    OVERLOAD,
+    STOCK,
+    Alone,
+    Result,
+    Run,
+    fit_alone,
+    paired,
+    parts,
+    report,
+)
+from workloads.generate import SMALL, generate
+
+
+def test_a_paired_ratio_is_the_geometric_mean_with_its_t_interval() -> None:
+    ratio = paired([2.0, 8.0], [1.0, 2.0])
+    assert ratio.mean == pytest.approx(8**0.5)
+    assert ratio.low < 2 < 4 < ratio.high
+    same = paired([3.0] * 5, [2.0] * 5)
+    assert (same.mean, same.low, same.high) == pytest.approx((1.5, 1.5, 1.5))
+
+
+def test_the_time_alone_is_recovered_from_exact_times() -> None:
+    truth = Alone(0.0005, 0.04, 0.0)
+    programs = generate(SMALL, 8, seed=3)
+    fit = fit_alone([(program, truth.seconds(program)) for program in programs])
+    assert (fit.prefill, fit.decode) == pytest.approx((truth.prefill, truth.decode))
+    assert fit.error == pytest.approx(0.0, abs=1e-9)
+    assert parts(programs[0])[0] > 0
+
+
+def result(load: float, repetition: int, arm: str, seconds: float) -> Result:
+    names = [program.id for program in generate(SMALL, 4, seed=repetition + 1)]
+    completions = {name: seconds + index for index, name in enumerate(names)}
+    return Result(load, repetition, arm, completions, 1.0, 2.0, 3.0, 0.5, 60.0, 0, {"applied": 3})
+
+
+def test_a_report_has_a_row_for_every_figure_of_both_loads() -> None:
+    kept = Run("command", 0.1, [0.1], 4)
+    for repetition in range(2):
+        for arm, seconds in ((STOCK, 40.0), (OURS, 20.0), (BARE, 30.0)):
+            kept.results.append(result(OVERLOAD, repetition, arm, seconds))
+        for arm in (STOCK, OURS):
+            kept.results.append(result(LOW, repetition, arm, 20.0))
+    text = report(kept)
+    assert text.count("| completion, mean |") == 2
+    assert "Maximum slowdown at 1.5 L" in text
+    assert "1.93" in text, "41.5 s over 21.5 s"
+
+
+def test_the_brains_cost_is_measured_over_all_kinds_of_events() -> None:
+    cost = measure("agentserve", programs=20, engines=2, events=2000, seed=1)
+    assert cost.events == 2000
+    assert {"CallArrived", "CallFinished", "EngineObserved", "PinReported", "Wakeup"} <= cost.by_kind.keys()
+    assert sum(cost.shares.values()) == pytest.approx(1.0, abs=0.01)
+
+
+def test_an_idle_program_is_small() -> None:
+    assert idle_program_bytes(programs=300) < 4096
