@@ -13,8 +13,8 @@ RUN python -m venv /opt/agentserve && /opt/agentserve/bin/pip install --no-cache
 
 FROM python:3.12-slim
 COPY --from=build /opt/agentserve /opt/agentserve
-RUN useradd --system --no-create-home agentserve
-USER agentserve
+RUN useradd --system --uid 10001 --no-create-home agentserve
+USER 10001
 ENV PATH=/opt/agentserve/bin:$PATH
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
