@@ -29,7 +29,8 @@ from workloads.program import Program
 from workloads.records import program_records
 from workloads.synth import calibrate
 
-OVERLOAD, LOW = 1.5, 0.15
+OVERLOAD, HEAVY, LOW = 1.5, 2.7, 0.15
+"""Arrivals as multiples of L. L is a thrashing engine's rate, so that 1.5 L need not overload it; 2.7 L does."""
 STUDENT_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 """The two-sided 95 % quantile of Student's t for a sample of so many."""
 STOCK, OURS, BARE = "vLLM", "agentserve", "agentserve, no plugin"
@@ -138,8 +139,9 @@ async def replay_all(arms: Sequence[Arm], options: argparse.Namespace) -> Run:
         kept = Run("python -m tests.benchmarks.programs", sum(rates) / len(rates), rates, options.programs)
         say(f"L = {kept.rate:.4f} programs/s, from {[round(rate, 4) for rate in rates]}")
         kept.save(path)
-    for load, count, chosen in ((OVERLOAD, options.programs, arms), (LOW, options.low_programs, arms[:2])):
-        for repetition in range(options.repetitions):
+    plan = ((OVERLOAD, options.programs, arms), (HEAVY, options.programs, arms), (LOW, options.low_programs, arms[:2]))
+    for repetition in range(options.repetitions):
+        for load, count, chosen in plan:
             programs = workload.arriving(repetition + 1, load * kept.rate)[:count]
             for arm in rotated(chosen, repetition):
                 if not kept.has(load, repetition, arm.name):
@@ -233,8 +235,9 @@ def slowdowns(kept: Run, results: Sequence[Result], alone: Alone) -> list[float]
 def report(kept: Run) -> str:
     """The tables, in Markdown."""
     lines = [f"L = {kept.rate:.4f} programs/s (runs: {', '.join(f'{rate:.4f}' for rate in kept.rates)}).", ""]
-    for load, arms in ((OVERLOAD, (OURS, BARE)), (LOW, (OURS,))):
-        lines += load_table(kept, load, arms)
+    for load, arms in ((OVERLOAD, (OURS, BARE)), (HEAVY, (OURS, BARE)), (LOW, (OURS,))):
+        if kept.of(load, STOCK):
+            lines += load_table(kept, load, arms)
     lines += slowdown_table(kept)
     return "\n".join(lines) + "\n"
 
@@ -252,14 +255,16 @@ COLUMNS: tuple[tuple[str, Callable[[Result], float]], ...] = (
 
 
 def load_table(kept: Run, load: float, arms: Sequence[str]) -> list[str]:
-    stock = kept.of(load, STOCK)
     shown = [STOCK, *arms]
+    whole = min(len(kept.of(load, name)) for name in shown)
+    stock = kept.of(load, STOCK)[:whole]
     head = " | ".join([*(f"{name}, mean" for name in shown), *(f"{STOCK} / {name}" for name in arms)])
     lines = [f"## {load} L, {len(stock)} repetitions", "", f"| seconds | {head} |"]
     lines.append("|" + "---|" * (1 + len(shown) + len(arms)))
     for title, figure in COLUMNS:
-        cells = [f"{average([figure(result) for result in kept.of(load, name)]):.2f}" for name in shown]
-        cells += [str(paired([figure(r) for r in stock], [figure(r) for r in kept.of(load, name)])) for name in arms]
+        columns = [[figure(result) for result in kept.of(load, name)[:whole]] for name in shown]
+        cells = [f"{average(column):.2f}" for column in columns]
+        cells += [str(paired(columns[0], column)) for column in columns[1:]]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return [*lines, "", *pin_lines(kept, load, arms)]
 
@@ -302,7 +307,8 @@ def slowdown_table(kept: Run) -> list[str]:
     ]
     for name in (OURS, BARE):
         ours = slowdowns(kept, kept.of(OVERLOAD, name), alone)
-        lines.append(f"| {name} | {average(ours):.2f} | {paired(stock, ours)} |")
+        whole = min(len(stock), len(ours))
+        lines.append(f"| {name} | {average(ours):.2f} | {paired(stock[:whole], ours[:whole])} |")
     return [*lines, ""]
 
 
