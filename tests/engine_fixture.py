@@ -71,8 +71,9 @@ def _command(model: Path, port: int) -> list[str]:
         "--max-model-len": "4096",
         "--scheduling-policy": "priority",
         "--scheduler-cls": "agentserve.vllm_plugin.scheduler.make_scheduler",
+        "--tool-call-parser": "hermes",
     }
-    switches = ["--enforce-eager", "--enable-prompt-tokens-details"]
+    switches = ["--enforce-eager", "--enable-prompt-tokens-details", "--enable-auto-tool-choice"]
     values = [part for flag in flags.items() for part in flag]
     return [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", *values, *switches]
 

@@ -1,0 +1,124 @@
+"""The whole: agent programs through a gateway process to a real vLLM with the plugin."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from openai import AsyncOpenAI, AsyncStream
+from openai.types.chat import ChatCompletionFunctionToolParam
+
+from scheduler.log import replay as replay_log
+from tests.engine_fixture import RealEngine
+from tests.gateway.test_process import until_ready
+from workloads.arrivals import poisson
+from workloads.client import replay
+from workloads.generate import SMALL, generate
+from workloads.records import summarise
+
+TOOL: ChatCompletionFunctionToolParam = {
+    "type": "function",
+    "function": {
+        "name": "list_files",
+        "description": "Lists the files of a folder.",
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {"folder": {"type": "string", "enum": ["src", "docs"]}},
+            "required": ["folder"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    url: str
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def events(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()[1:]]
+
+
+@pytest.fixture
+def gateway(vllm_engine: RealEngine, tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway process attached to the running engine."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    engine = {"name": "real", "url": vllm_engine.url, "priority": True}
+    config = {
+        "listen": f"127.0.0.1:{port}",
+        "event_log": str(tmp_path / "events.jsonl"),
+        "pools": [{"model": vllm_engine.model, "engines": [engine]}],
+    }
+    file = tmp_path / "agentserve.yaml"
+    file.write_text(json.dumps(config))
+    process = subprocess.Popen([sys.executable, "-P", "-m", "agentserve", "serve", "--config", str(file)])
+    try:
+        until_ready(f"http://127.0.0.1:{port}")
+        yield Gateway(f"http://127.0.0.1:{port}", tmp_path / "events.jsonl", process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.engine
+async def test_programs_keep_their_kv_and_leave_the_engine_as_they_found_it(
+    gateway: Gateway, vllm_engine: RealEngine
+) -> None:
+    programs = poisson(generate(SMALL, 6, seed=11), 0.6, seed=11)
+    records = await replay(programs, gateway.url, vllm_engine.model)
+    summary = summarise(records)
+    assert summary.calls_failed == 0, {record.error for record in records}
+    assert summary.cached_share is not None
+    assert summary.cached_share > 0.5
+    assert {record.engine for record in records} == {"real"}
+
+    async with httpx.AsyncClient() as http:
+        pins = (await http.get(f"{vllm_engine.url}/agentserve/v1/pins")).json()
+        left = (await http.get(f"{gateway.url}/agentserve/v1/programs")).json()
+    assert pins["counters"]["hit"] > 0
+    assert pins["protected_blocks"] == 0
+    assert pins["free_blocks"] == pins["total_blocks"]
+    assert left["programs"] == []
+
+    gateway.process.send_signal(signal.SIGTERM)
+    assert gateway.process.wait(30) == 0
+    outcome = replay_log(gateway.log.read_text().splitlines())
+    assert outcome.first_difference is None
+    assert {engine.account.occupied for engine in outcome.brain.engines.values()} == {0}
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("stream", [True, False])
+async def test_the_tool_a_real_model_calls_is_recognised(
+    gateway: Gateway, vllm_engine: RealEngine, stream: bool
+) -> None:
+    async with AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client:
+        answer = await client.chat.completions.create(
+            model=vllm_engine.model,
+            messages=[{"role": "user", "content": "Which files are there?"}],
+            tools=[TOOL],
+            tool_choice="required",
+            max_tokens=64,
+            temperature=0,
+            stream=stream,
+            extra_headers={"x-agentserve-program": f"tools-{stream}"},
+        )
+        if isinstance(answer, AsyncStream):
+            async for _ in answer:
+                pass
+    gateway.process.send_signal(signal.SIGTERM)
+    gateway.process.wait(30)
+    finished = [event for event in gateway.events() if event["event"] == "CallFinished"]
+    assert [event.get("tools") for event in finished] == [["list_files"]]
