@@ -129,8 +129,10 @@ class Brain:
         if event.at < view.now:
             raise ValueError(f"time runs backwards: {event} after {view.now}")
         view.now = event.at
-        for alarm in self._alarms.due(event.at):
-            self._ring(alarm)
+        due = self._alarms.next
+        if due is not None and due <= event.at:
+            for alarm in self._alarms.due(event.at):
+                self._ring(alarm)
         self._handlers[type(event)](event)
         if self._books.roomier:
             roomier = set(self._books.roomier)
