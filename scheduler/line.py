@@ -26,9 +26,6 @@ class Line:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def __contains__(self, call: Call) -> bool:
-        return call in self._calls
-
     def join(self, call: Call, policies: Policies, view: View) -> None:
         """Puts a call in its place."""
         order = policies.order.key(view, call)

@@ -15,7 +15,7 @@ import httpx
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from agentserve.config import Launch
+from agentserve.config import Emulated, Launch
 from agentserve.engines import installed
 from agentserve.engines.base import EngineError, Progress
 from agentserve.engines.in_process import InProcessEngine
@@ -53,11 +53,14 @@ class EngineSize:
         env = {"VLLM_CPU_OMP_THREADS_BIND": f"0-{(os.cpu_count() or 1) - 1}"} if installed.is_cpu_build() else {}
         return {"model": str(self.model), "args": [str(arg) for arg in args], "plugin": plugin, "env": env}
 
+    def emulation(self) -> dict[str, object]:
+        """The `emulated` section of such an engine."""
+        return {"kv_tokens": self.kv_tokens, "block_size": self.block_size, "max_model_len": self.max_model_len}
+
     def section(self, *, plugin: bool) -> dict[str, object]:
         """The engine's section in a gateway's configuration."""
         if self.emulated:
-            sizes = {"kv_tokens": self.kv_tokens, "block_size": self.block_size, "max_model_len": self.max_model_len}
-            return {"name": "emulated", "emulated": sizes}
+            return {"name": "emulated", "emulated": self.emulation()}
         return {"name": "vllm", "launch": self.launch(plugin=plugin)}
 
 
@@ -94,9 +97,7 @@ class StockArm:
     def __init__(self, size: EngineSize, logs: Path, name: str = "vLLM") -> None:
         self.name = name
         if size.emulated:
-            from agentserve.config import Emulated
-
-            section = Emulated(kv_tokens=size.kv_tokens, block_size=size.block_size, max_model_len=size.max_model_len)
+            section = Emulated.model_validate(size.emulation())
             self._engine: LaunchedEngine | InProcessEngine = InProcessEngine(EngineId("stock"), section, MODEL_NAME)
         else:
             launch = Launch.model_validate(size.launch(plugin=False))

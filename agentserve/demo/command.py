@@ -85,8 +85,8 @@ async def _compare(plan: Plan) -> tuple[list[ArmOutcome], float]:
     rate = plan.rate
     outcomes = []
     for arm in arms:
-        await _start(arm)
         try:
+            await _start(arm)
             if rate is None:
                 rate = OVERLOAD * await _saturated_rate(arm, plan)
             programs = workload.arriving(plan.seed, rate)

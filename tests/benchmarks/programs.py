@@ -122,8 +122,8 @@ async def measure(options: argparse.Namespace) -> Run:
         try:
             for arm in arms:
                 say(f"starting {arm.name}")
-                await arm.start(lambda _: None)
                 started.append(arm)
+                await arm.start(lambda _: None)
             return await replay_all(arms, options)
         finally:
             for arm in started:
