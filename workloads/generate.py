@@ -27,7 +27,7 @@ class Profile:
     """Tokens of an answer."""
     tools: tuple[str, ...]
     """Names of the tools; each gap is one of them, equally likely."""
-    prefix: SharedPrefix | None = None
+    prefix: tuple[SharedPrefix, ...] = ()
     """System prompt and tool definitions, the same for every program of the profile."""
     window_tokens: Tokens = 32_768
     """The context that the lengths are meant for."""
@@ -45,7 +45,7 @@ SWE_AGENT = Profile(
     result=LogNormal(500, 0.9, cut=8000),
     output=LogNormal(216, 0.7, cut=2000),
     tools=("bash", "edit", "search", "read"),
-    prefix=SharedPrefix("swe_agent", 2500),
+    prefix=(SharedPrefix("swe_agent", 2500),),
 )
 WEB_SEARCH = Profile(
     name="web_search",
@@ -55,7 +55,7 @@ WEB_SEARCH = Profile(
     result=LogNormal(1800, 0.7, cut=8000),
     output=LogNormal(150, 0.7, cut=2000),
     tools=("web_search", "fetch"),
-    prefix=SharedPrefix("web_search", 1200),
+    prefix=(SharedPrefix("web_search", 1200),),
 )
 SMALL = Profile(
     name="small",
@@ -120,7 +120,7 @@ def _shrink(program: Program, budget: ContextBudget) -> Program:
 
 
 def _shrink_call(call: Call, factor: float) -> Call:
-    prefix = call.prefix and replace(call.prefix, tokens=_scaled(call.prefix.tokens, factor))
+    prefix = tuple(replace(shared, tokens=_scaled(shared.tokens, factor)) for shared in call.prefix)
     return replace(
         call,
         new_tokens=_scaled(call.new_tokens, factor),

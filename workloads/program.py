@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import ClassVar, NamedTuple, TypeAlias
@@ -68,8 +68,9 @@ class SharedPrefix:
 class Call:
     """One LLM request.
 
-    Its prompt is the history of `context` (that call's prompt and answer), or the shared `prefix` where it starts
-    afresh, followed by `new_tokens` of its own. It starts when every edge of `after` is over, or when its program
+    Its prompt is the history of `context` (that call's prompt and answer), or the shared texts of `prefix`, one behind
+    the other, where it starts afresh, followed by `new_tokens` of its own. Two calls share the texts that both begin
+    with, up to the first that differs in its id or, after the shorter of the two, in its length. It starts when every edge of `after` is over, or when its program
     arrives if there is none.
     """
 
@@ -80,13 +81,13 @@ class Call:
     output_tokens: Tokens
     after: tuple[Edge, ...] = ()
     context: str | None = None
-    prefix: SharedPrefix | None = None
+    prefix: tuple[SharedPrefix, ...] = ()
     stage: str = ""
 
     def __post_init__(self) -> None:
         _check_tokens(self.new_tokens, f"new_tokens of call {self.id!r}")
         _check_tokens(self.output_tokens, f"output_tokens of call {self.id!r}")
-        if self.context is not None and self.prefix is not None:
+        if self.context is not None and self.prefix:
             raise WorkloadError(f"call {self.id!r} has both a context and a prefix: the prefix belongs to a fresh call")
 
 
@@ -125,7 +126,9 @@ class Program:
         return tuple(CallRef(edge.program or self.id, edge.call) for edge in call.after)
 
     def ordered(self) -> tuple[Call, ...]:
-        """The calls, each after those of this program that it waits for."""
+        """The calls, each after those of this program that it waits for; as they are where that is so already."""
+        if self._is_ordered():
+            return self.calls
         calls = {call.id: call for call in self.calls}
         graph = {call.id: self._own_dependencies(call) for call in self.calls}
         try:
@@ -147,7 +150,7 @@ class Program:
         outputs = {call.id: call.output_tokens for call in self.calls}
         for call in self.ordered():
             history = 0 if call.context is None else prompts[call.context] + outputs[call.context]
-            prefix = 0 if call.prefix is None else call.prefix.tokens
+            prefix = sum(text.tokens for text in call.prefix)
             prompts[call.id] = history + prefix + call.new_tokens
         return prompts
 
@@ -158,7 +161,15 @@ class Program:
         return max(prompts[call.id] + call.output_tokens for call in self.calls)
 
     def _own_dependencies(self, call: Call) -> list[str]:
-        return [ref.call for ref in self.dependencies(call) if ref.program == self.id]
+        return [edge.call for edge in call.after if edge.program in ("", self.id)]
+
+    def _is_ordered(self) -> bool:
+        earlier: set[str] = set()
+        for call in self.calls:
+            if not earlier.issuperset(self._own_dependencies(call)):
+                return False
+            earlier.add(call.id)
+        return True
 
     def _check_edges(self, call: Call, known: set[str]) -> None:
         for name in self._own_dependencies(call):
@@ -170,15 +181,23 @@ class Program:
             )
 
     def _check_contexts(self) -> None:
-        earlier: dict[str, set[str]] = {}
-        for call in self.ordered():
-            direct = self._own_dependencies(call)
-            earlier[call.id] = set(direct).union(*(earlier[name] for name in direct))
-            if call.context is not None and call.context not in earlier[call.id]:
+        calls = {call.id: call for call in self.ordered()}
+        for call in self.calls:
+            if call.context is not None and not self._waits_for(call, call.context, calls):
                 raise WorkloadError(
                     f"call {call.id!r} of program {self.id!r} extends the history of {call.context!r} "
                     f"but does not wait for it: add an edge"
                 )
+
+    def _waits_for(self, call: Call, earlier: str, calls: Mapping[str, Call]) -> bool:
+        """Whether the call waits for the earlier one, or for something that does."""
+        ahead = self._own_dependencies(call)
+        seen = set(ahead)
+        while ahead and earlier not in seen:
+            further = [name for name in self._own_dependencies(calls[ahead.pop()]) if name not in seen]
+            ahead += further
+            seen.update(further)
+        return earlier in seen
 
 
 def check_workload(programs: Sequence[Program]) -> None:

@@ -6,6 +6,7 @@ two programs share nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Literal, TypedDict
@@ -13,7 +14,7 @@ from typing import Literal, TypedDict
 import httpx
 from pydantic import BaseModel
 
-from workloads.program import Call, Program, Tokens
+from workloads.program import Call, Program, SharedPrefix, Tokens
 from workloads.words import WORDS
 
 _CALIBRATION_WORDS = 1000
@@ -52,21 +53,27 @@ def text(seed: str, words: int) -> str:
 
 
 def opening(program: Program, call: Call, ratio: Ratio = DEFAULT_RATIO) -> tuple[Message, ...]:
-    """The prompt of a call that starts afresh: a system message, the shared prefix if any, and a user message.
+    """The prompt of a call that starts afresh: a system message, the shared texts if any, and a user message.
 
     There always is a system message, because many chat templates insert a default one, which all programs would share.
     """
-    if call.prefix is None:
+    if not call.prefix:
         own = min(_OWN_SYSTEM_TOKENS, call.new_tokens // 2)
         system = text(f"system/{program.id}/{call.id}", ratio.words(own, messages=1))
         task = call.new_tokens - own
     else:
-        system = text(f"prefix/{call.prefix.id}", ratio.words(call.prefix.tokens, messages=1))
+        system = " ".join(_shared_texts(call.prefix, ratio))
         task = call.new_tokens
     return (
         Message(role="system", content=system),
         Message(role="user", content=_own_text(program, call, ratio.words(task, messages=2))),
     )
+
+
+def _shared_texts(prefix: Sequence[SharedPrefix], ratio: Ratio) -> Iterator[str]:
+    """The texts of a prefix; the marks around the message are charged to the first."""
+    for index, shared in enumerate(prefix):
+        yield text(f"prefix/{shared.id}", ratio.words(shared.tokens, messages=0 if index else 1))
 
 
 def result(program: Program, call: Call, ratio: Ratio = DEFAULT_RATIO) -> Message:

@@ -215,8 +215,8 @@ def _calls(agent: _Agent, reduction: Reduction) -> tuple[Call, ...]:
     ends: list[Tokens] = []
     for index, request in enumerate(agent.requests):
         context = agent.context(index)
-        prefix = _scaled_head(agent, index, factor) if context is None else None
-        history = ends[context] if context is not None else 0 if prefix is None else prefix.tokens
+        prefix = _scaled_head(agent, index, factor) if context is None else ()
+        history = sum(shared.tokens for shared in prefix) if context is None else ends[context]
         new = max(1, int(request.prompt * factor) - history)
         output = max(1, int(request.out * factor))
         ends.append(history + new + output)
@@ -227,9 +227,9 @@ def _calls(agent: _Agent, reduction: Reduction) -> tuple[Call, ...]:
     return tuple(calls)
 
 
-def _scaled_head(agent: _Agent, index: int, factor: float) -> SharedPrefix | None:
+def _scaled_head(agent: _Agent, index: int, factor: float) -> tuple[SharedPrefix, ...]:
     tokens = int(agent.shared_tokens(index) * factor)
-    return replace(agent.head, tokens=tokens) if tokens else None
+    return (replace(agent.head, tokens=tokens),) if tokens else ()
 
 
 def _spawned(child: _Subprogram, main: _Agent, reduction: Reduction) -> tuple[Edge, ...]:

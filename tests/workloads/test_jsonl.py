@@ -28,7 +28,12 @@ def test_generated_programs_come_back_as_they_were_written(profile: Profile, tmp
 
 
 def test_every_field_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    parent = Program("parent", 1.5, (Call("0", 1, 2, prefix=SharedPrefix("x", 3), stage="plan"),), workflow="w")
+    parent = Program(
+        "parent",
+        1.5,
+        (Call("0", 1, 2, prefix=(SharedPrefix("x", 3), SharedPrefix("y", 4)), stage="plan"),),
+        workflow="w",
+    )
     edges = (Edge("0", 0.25, "bash", program="parent"),)
     kid = Program("kid", 1.5, (Call("0", 1, 2, edges), Call("1", 1, 2, (Edge("0"),), context="0")), parent="parent")
     write_programs(tmp_path / "w.jsonl", [parent, kid])

@@ -16,7 +16,7 @@ def program(*calls: Call, name: str = "p", arrival_s: float = 0.0) -> Program:
 
 
 def test_a_prompt_is_the_prefix_or_history_and_the_new_tokens() -> None:
-    first = Call("0", 100, 20, prefix=SharedPrefix("system", 50))
+    first = Call("0", 100, 20, prefix=(SharedPrefix("system", 30), SharedPrefix("tools", 20)))
     made = program(
         first,
         Call("1", 30, 10, after=(Edge("0"),), context="0"),
@@ -55,7 +55,7 @@ def test_lengths_must_be_sensible(value: int) -> None:
 
 def test_a_call_has_a_context_or_a_prefix_but_not_both() -> None:
     with pytest.raises(WorkloadError, match="both a context and a prefix"):
-        Call("b", 1, 1, context="a", prefix=SharedPrefix("x", 1))
+        Call("b", 1, 1, context="a", prefix=(SharedPrefix("x", 1),))
 
 
 @pytest.mark.parametrize(

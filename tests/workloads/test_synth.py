@@ -33,13 +33,23 @@ def test_words_are_distinct_and_plain() -> None:
 
 
 def test_one_prefix_is_the_same_bytes_for_every_program_and_nothing_else_is() -> None:
-    call = Call("0", 100, 5, prefix=SharedPrefix("tools", 60))
-    longer = Call("0", 100, 5, prefix=SharedPrefix("tools", 80))
+    call = Call("0", 100, 5, prefix=(SharedPrefix("tools", 60),))
+    longer = Call("0", 100, 5, prefix=(SharedPrefix("tools", 80),))
     one, two, three = (opening(program(name, made), made) for name, made in [("a", call), ("b", call), ("c", longer)])
 
     assert one[0] == two[0]
     assert three[0]["content"].startswith(one[0]["content"])
     assert one[1] != two[1]
+
+
+def test_prefixes_are_the_same_bytes_up_to_where_their_texts_part() -> None:
+    trunk = SharedPrefix("tools", 60)
+    calls = [Call("0", 9, 5, prefix=(trunk, SharedPrefix(name, 30))) for name in ("left", "left", "right")]
+    left, same, right = (opening(program("p", call), call)[0]["content"].split() for call in calls)
+
+    assert left == same
+    assert left[:55] == right[:55]
+    assert left[55:59] != right[55:59]
 
 
 def test_without_a_prefix_two_programs_share_no_first_words() -> None:
@@ -51,10 +61,10 @@ def test_without_a_prefix_two_programs_share_no_first_words() -> None:
     assert one[1]["content"].split()[:4] != two[1]["content"].split()[:4]
 
 
-@pytest.mark.parametrize("prefix", [None, SharedPrefix("tools", 60)])
-def test_words_and_the_marks_around_messages_make_the_planned_tokens(prefix: SharedPrefix | None) -> None:
+@pytest.mark.parametrize("prefix", [(), (SharedPrefix("tools", 60),), (SharedPrefix("a", 40), SharedPrefix("b", 20))])
+def test_words_and_the_marks_around_messages_make_the_planned_tokens(prefix: tuple[SharedPrefix, ...]) -> None:
     call = Call("0", 100, 5, prefix=prefix)
-    planned = 100 + (prefix.tokens if prefix else 0)
+    planned = 100 + sum(shared.tokens for shared in prefix)
 
     messages = opening(program("a", call), call)
     assert words(messages) + 3 * 5 == planned, "system, user, and the opening of the answer"

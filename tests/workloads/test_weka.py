@@ -65,7 +65,7 @@ def test_tool_definitions_and_system_prompt_are_a_prefix_that_sessions_share(tmp
     programs = read(tmp_path, session(FIRST), session(FIRST, name="s2"))
 
     prefixes = [program.calls[0].prefix for program in programs]
-    assert prefixes == [SharedPrefix("weka-100-28", 128)] * 2
+    assert prefixes == [(SharedPrefix("weka-100-28", 128),)] * 2
 
 
 def test_a_compacted_history_starts_afresh_behind_what_it_still_shares(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_compacted_history_starts_afresh_behind_what_it_still_shares(tmp_path:
 
     call = program.calls[2]
     assert call.context is None
-    assert call.prefix == SharedPrefix("weka-100-28", 64)
+    assert call.prefix == (SharedPrefix("weka-100-28", 64),)
     assert program.prompt_tokens()["2"] == 300
 
 
@@ -99,7 +99,7 @@ def test_a_sub_agent_is_a_child_that_the_next_call_waits_for(tmp_path: Path) -> 
     assert child.calls[0].after == (Edge("0", 8.0, "subagent", "s1"),), (
         "it started at 10 s, 8 s after the parent's call"
     )
-    assert child.calls[0].prefix == SharedPrefix("weka-50-14", 64)
+    assert child.calls[0].prefix == (SharedPrefix("weka-50-14", 64),)
     assert parent.calls[1].after == (Edge("0", 0.0, "tool"), Edge("1", 44.5, "subagent", "s1/agent_001"))
 
 
