@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from scheduler.types import Seconds, Tokens
 from simulator.blocks import Block, BlockPool
+from simulator.content import block_hashes
 from simulator.profile import StepProfile, StepWork
 from simulator.request import Output, Progress, Request
 from simulator.retention import Report, Retention
@@ -112,6 +113,11 @@ class Engine:
         return 1 - self._pool.free / self.config.num_blocks
 
     @property
+    def next_time(self) -> Seconds | None:
+        """When to call `step` next; None if idle. `add`, `abort` and `retain` may bring it forward: read it after."""
+        return self._ends
+
+    @property
     def retention(self) -> Retention:
         """The pins and their reports."""
         return self._retention
@@ -120,13 +126,14 @@ class Engine:
         """Takes a request in.
 
         Raises:
-            RequestError: its id is in use, it is empty or longer than `max_model_len`, or its blocks do not match
-                its length.
+            RequestError: its id is in use, it is empty or longer than `max_model_len`, or its content does not
+                have its length.
         """
         self._validate(request)
         self._retention.expire(now)
         self._retention.arrived(request, now)
-        item = Progress(request, now, self._arrivals)
+        hashes = block_hashes(request.content, self.config.block_size)
+        item = Progress(request, hashes, now, self._arrivals)
         self._arrivals += 1
         self._requests[request.id] = item
         self._waiting.push(item)
@@ -195,11 +202,9 @@ class Engine:
             raise RequestError(
                 f"request {request.id!r} is {length} tokens long, but the model's limit is {self.config.max_model_len}"
             )
-        if len(request.blocks) != length // self.config.block_size:
-            raise RequestError(
-                f"request {request.id!r} has {len(request.blocks)} full blocks, "
-                f"but {length} tokens fill {length // self.config.block_size}"
-            )
+        content = sum(extent.length for extent in request.content)
+        if content != length:
+            raise RequestError(f"request {request.id!r} is {length} tokens long, but its content has {content}")
 
     def _complete(self, now: Seconds) -> tuple[Output, ...]:
         """The outputs of the step that ends: one token of each request whose whole context is computed."""
@@ -288,7 +293,7 @@ class Engine:
 
     def _hits(self, item: Progress) -> list[Block]:
         """The cached blocks of its context; the last token is always computed, for it gives the next one."""
-        return self._pool.find(item.request.blocks[: (item.known - 1) // self.config.block_size])
+        return self._pool.find(item.hashes[: (item.known - 1) // self.config.block_size])
 
     def _admissible(self, item: Progress, hits: list[Block]) -> bool:
         """Whether its whole context fits into free memory, without breaking pins that the guard keeps from it."""
@@ -317,7 +322,7 @@ class Engine:
         self._retention.make_room(missing)
         item.table += self._pool.take(missing)
         for index in range(item.computed // self.config.block_size, end // self.config.block_size):
-            self._pool.fill(item.table[index], item.request.blocks[index])
+            self._pool.fill(item.table[index], item.hashes[index])
 
 
 def _work(batch: dict[Progress, Tokens]) -> StepWork:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from scheduler.types import Seconds, Tokens
 from simulator.blocks import Block
+from simulator.content import Extent
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call as the engine model sees it: how long it is, and which content its blocks have.
+    """One call as the engine model sees it: how long it is, and what its context holds.
 
     The output's length and content are known beforehand: a trace or the emulated engine decides them.
     """
@@ -18,8 +19,8 @@ class Request:
     id: str
     prompt_tokens: Tokens
     output_tokens: Tokens
-    blocks: tuple[int, ...]
-    """The chained hash of every full block of the prompt and the output after it."""
+    content: tuple[Extent, ...]
+    """The prompt's tokens and the output's after them."""
     priority: int = 0
     program: str = ""
     """Whose KV this is, "" if no program's."""
@@ -46,6 +47,8 @@ class Progress:
     """How far a request has come. `computed` tokens of its context have KV in `table`, its blocks in order."""
 
     request: Request
+    hashes: tuple[int, ...]
+    """The chained hash of every full block of the prompt and the output after it."""
     arrival: Seconds
     sequence: int
     computed: Tokens = 0

@@ -23,7 +23,7 @@ from scheduler.events import (
 )
 from scheduler.policy import PolicyConfig
 from scheduler.types import DEFAULT_TENANT, CallId, EngineId, EngineSpec, PrefixMark, ProgramKey, Usage
-from simulator.content import Extent, block_hashes
+from simulator.content import Extent
 from simulator.engine import Engine, EngineConfig
 from simulator.profile import CPU_SMOLLM2, StepProfile
 from simulator.request import Request
@@ -181,8 +181,7 @@ class Virtual:
             before = calls[call.context]
             parts += self._extents(program, before)
             parts.append(Extent(self._content(f"{program.id}:{before.id}:out"), before.output_tokens))
-        if call.prefix is not None:
-            parts.append(Extent(self._content(call.prefix.id), call.prefix.tokens))
+        parts += [Extent(self._content(shared.id), shared.tokens) for shared in call.prefix]
         parts.append(Extent(self._content(f"{program.id}:{call.id}:in"), call.new_tokens))
         return parts
 
@@ -197,8 +196,7 @@ class Virtual:
         ]
         prompt = program.prompt_tokens()[call.id]
         owner = program.id if self.plugin and self.policy is not None else ""
-        blocks = block_hashes(parts, self.engine.config.block_size)
-        self.engine.add(Request(name, prompt, call.output_tokens, blocks, priority, owner, rank, ttl), self.now)
+        self.engine.add(Request(name, prompt, call.output_tokens, tuple(parts), priority, owner, rank, ttl), self.now)
         if self._step_at is None:
             self._step_at = self.now
 

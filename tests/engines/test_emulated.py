@@ -18,6 +18,7 @@ from agentserve.engines.emulation.text import filler, tokenize
 from agentserve.engines.probe import Known
 from scheduler.events import PinOutcome
 from scheduler.types import EngineId
+from simulator.content import Extent
 from simulator.engine import Engine, EngineConfig
 from simulator.profile import StepProfile
 from simulator.request import Request
@@ -322,7 +323,7 @@ async def test_a_late_event_loop_makes_no_step_longer(monkeypatch: pytest.Monkey
     wall = [0.0]
     monkeypatch.setattr(EngineClock, "_wall", property(lambda self: wall[0]))
     clock = EngineClock(Engine(CONFIG, StepProfile("second", "test", constant=1.0)), speed=1e6)
-    outputs = clock.outputs(Request("a", prompt_tokens=1, output_tokens=3, blocks=(1,)))
+    outputs = clock.outputs(Request("a", prompt_tokens=1, output_tokens=3, content=(Extent(1, 4),)))
     running = asyncio.create_task(clock.run())
     reading = asyncio.create_task(anext(outputs))
     while clock.engine.running == 0:  # noqa: ASYNC110 - the engine says nothing when a step begins

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.content import Extent, block_hashes
+from simulator.content import Extent
 from simulator.engine import Engine, EngineConfig
 from simulator.profile import StepProfile
 from simulator.request import Output, Request
@@ -16,7 +16,6 @@ def request(
     extents: list[tuple[int, int]],
     output: int = 1,
     *,
-    block_size: int = 4,
     answer: int | None = None,
     priority: int = 0,
     program: str = "",
@@ -29,7 +28,7 @@ def request(
         id=name,
         prompt_tokens=sum(length for _, length in extents),
         output_tokens=output,
-        blocks=block_hashes([Extent(*extent) for extent in context], block_size),
+        content=tuple(Extent(*extent) for extent in context),
         priority=priority,
         program=program,
         rank=rank,

@@ -175,7 +175,7 @@ def test_an_idle_engine_has_no_next_time() -> None:
         (request("here", [(1, 4)]), "is here already"),
         (request("x", [(1, 32)]), "33 tokens long, but the model's limit is 32"),
         (request("x", [(1, 4)], output=0), "at least one prompt token and one output token"),
-        (dataclasses.replace(request("x", [(1, 8)]), blocks=(1,)), "has 1 full blocks, but 9 tokens fill 2"),
+        (dataclasses.replace(request("x", [(1, 8)]), prompt_tokens=9), "is 10 tokens long, but its content has 9"),
     ],
 )
 def test_a_request_that_cannot_be_served_is_refused_by_name(bad: Request, message: str) -> None:

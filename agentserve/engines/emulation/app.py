@@ -21,7 +21,7 @@ from agentserve.engines.emulation.bodies import ChatBody, CompletionBody, Genera
 from agentserve.engines.emulation.clock import EngineClock
 from agentserve.engines.emulation.exchange import StreamedExchange, WholeExchange
 from agentserve.engines.emulation.faults import Fault, Garbage, ServerError
-from agentserve.engines.emulation.text import block_hashes, tokenize
+from agentserve.engines.emulation.text import extents, tokenize
 from agentserve.vllm_plugin.control import BadOrderError, Message, parse_message
 from agentserve.vllm_plugin.ticket import BadValueError, Ticket, parse_ticket
 from scheduler.events import PinOutcome
@@ -162,7 +162,7 @@ class EmulatedApp:
             id=uuid.uuid4().hex,
             prompt_tokens=len(prompt),
             output_tokens=len(output),
-            blocks=block_hashes([*prompt, *output], self._config.block_size),
+            content=extents([*prompt, *output], self._config.block_size),
             priority=body.priority,
             program=ticket.program if ticket else "",
             rank=int(ticket.rank) if ticket and math.isfinite(ticket.rank) else None,
@@ -217,7 +217,7 @@ class EmulatedApp:
 
 
 def _seed(body: GenerationBody, prompt: list[bytes]) -> str:
-    return f"{body.seed} {block_hashes(prompt, len(prompt))}"
+    return f"{body.seed} {extents(prompt, len(prompt))}"
 
 
 async def _read(request: Request, shape: type[_Body]) -> _Body:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 from scheduler.types import Tokens
+from simulator.content import Extent
 
 TOKEN_BYTES = 4
 
@@ -27,15 +28,15 @@ def tokenize(segments: Iterable[str]) -> list[bytes]:
     return [data[start : start + TOKEN_BYTES] for data in encoded for start in range(0, len(data), TOKEN_BYTES)]
 
 
-def block_hashes(tokens: Sequence[bytes], block_size: Tokens) -> tuple[int, ...]:
-    """The chained hash of every full block."""
-    hashes: list[int] = []
-    chain = b""
-    for end in range(block_size, len(tokens) + 1, block_size):
-        block = b"".join(token.ljust(TOKEN_BYTES + 1, b"\0") for token in tokens[end - block_size : end])
-        chain = blake2b(chain + block, digest_size=8).digest()
-        hashes.append(int.from_bytes(chain))
-    return tuple(hashes)
+def extents(tokens: Sequence[bytes], size: Tokens) -> tuple[Extent, ...]:
+    """The content of a text, in chunks of `size` tokens: two texts share the chunks that are equal."""
+    chunks = (tokens[start : start + size] for start in range(0, len(tokens), size))
+    return tuple(Extent(_fingerprint(chunk), len(chunk)) for chunk in chunks)
+
+
+def _fingerprint(tokens: Sequence[bytes]) -> int:
+    text = b"".join(token.ljust(TOKEN_BYTES + 1, b"\0") for token in tokens)
+    return int.from_bytes(blake2b(text, digest_size=8).digest())
 
 
 def filler(count: Tokens, seed: str) -> list[str]:
