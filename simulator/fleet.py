@@ -1,11 +1,47 @@
-"""The engines of a simulation: what each is made of."""
+"""The engines of a simulation: what each is made of, and how a person writes them down.
+
+A fleet is a list like `2xA100:w4,1xL40S:w4`: how many, what, and options after colons. What is a GPU of
+`simulator.hardware` (modelled), the name of a profile that comes with the package, or the path of one that
+`agentserve calibrate` has written (`2xmine.json`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import NoReturn
 
+from scheduler.types import Seconds, Tokens
 from simulator.engine import EngineConfig
-from simulator.profile import StepProfile
+from simulator.hardware import GPUS, MEMORY_SHARE, Gpu
+from simulator.models import MODELS, ModelShape
+from simulator.profile import Measured, ProfileError, SavedProfile, StepProfile, read_profile, shipped
+from simulator.roofline import Machine, Weights
+
+BLOCK_SIZE: Tokens = 16
+"""Tokens a block on GPUs, as vLLM has it."""
+
+FLEETS = {"hexgen": ("llama-3.1-70b", "2xA100:w4,1xA6000:w4:mem95,1xL40S:w4:mem95")}
+"""Settings of published work by name: their model, and their engines. HexGen's is that of its Text-to-SQL paper,
+with enough of the two small GPUs' memory in use that its longest prompts fit."""
+
+MEASURED = tuple(
+    sorted(entry.name.removesuffix(".json") for entry in files("simulator.profiles").iterdir() if ".json" in entry.name)
+)
+"""The names of the profiles that come with the package."""
+
+OPTIONS = ("w4", "bf16", "tp", "kv", "len", "seqs", "batch", "mem", "stock")
+_PART = re.compile(r"(?:(?P<count>\d+)x)?(?P<what>.+)")
+_OPTION = re.compile(r"(?P<word>tp|kv|len|seqs|batch|mem)(?P<value>\d+)")
+
+
+class FleetError(ValueError):
+    """A fleet that cannot be. The message names the part, what is wrong with it, and what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +56,165 @@ class EngineModel:
     profile: StepProfile
     plugin: bool = True
     """Whether it keeps the KV of programs through their gaps when told to."""
+    request_overhead: Seconds = 0.0
+    """What a request costs before its first token outside the engine's steps; 0 where it was not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    weights: Weights | None = None
+    tp: int | None = None
+    kv: Tokens | None = None
+    len: Tokens | None = None
+    seqs: int | None = None
+    batch: Tokens | None = None
+    mem: int | None = None
+    stock: bool = False
+
+
+def parse_fleet(text: str, model: str | None = None) -> tuple[EngineModel, ...]:
+    """The engines of `[COUNTx]WHAT[:OPTION]...,...`, or of a setting of `FLEETS`, all of which serve `model`.
+
+    Options: `w4` or `bf16` weights, `tpN` GPUs an engine, `kvN` tokens of KV memory instead of what fits, `lenN` the
+    longest context, `seqsN` and `batchN` the most requests and tokens a step, `memN` percent of the GPU's memory, and
+    `stock` for an engine without the plugin. The model may be left out where profiles name the one they measured.
+
+    Raises:
+        FleetError: a part is not understood or cannot be; the message names it.
+    """
+    if text in FLEETS:
+        usual, text = FLEETS[text]
+        model = model or usual
+    seen: Counter[str] = Counter()
+    engines: list[EngineModel] = []
+    for part in text.split(","):
+        count, engine = _parse_part(part.strip(), model)
+        for _ in range(count):
+            engines.append(replace(engine, name=f"{engine.name}-{seen[engine.name]}"))
+            seen[engine.name] += 1
+    return tuple(engines)
+
+
+def _parse_part(part: str, model: str | None) -> tuple[int, EngineModel]:
+    if not part:
+        raise FleetError("a fleet is a list like 2xA100:w4,1xL40S:w4, and one of its parts is empty")
+    what, *words = part.split(":")
+    match = _PART.fullmatch(what)
+    count, name = (int(match["count"] or 1), match["what"]) if match else (1, what)
+    if count < 1:
+        raise FleetError(f"{part!r}: there must be at least one of them")
+    options = _parse_options(part, words)
+    try:
+        if name in GPUS:
+            return count, _modelled(part, GPUS[name], options, _shape(part, model))
+        return count, _measured(part, name, _saved(part, name), options, model)
+    except FleetError:
+        raise
+    except ValueError as error:  # the machine or its sizes cannot be
+        raise FleetError(f"{part!r}: {error}") from error
+
+
+def _parse_options(part: str, words: list[str]) -> _Options:
+    values: dict[str, int] = {}
+    weights, stock = None, False
+    for word in words:
+        match = _OPTION.fullmatch(word)
+        if match and int(match["value"]) > 0:
+            values[match["word"]] = int(match["value"])
+        elif word in ("w4", "bf16"):
+            weights = Weights(word)
+        elif word == "stock":
+            stock = True
+        else:
+            _unknown(
+                part, "option", word, OPTIONS, "N stands for a number above 0 in tpN, kvN, lenN, seqsN, batchN, memN"
+            )
+    return _Options(weights, stock=stock, **values)
+
+
+def _shape(part: str, model: str | None) -> ModelShape:
+    if model is None:
+        raise FleetError(f"{part!r}: a GPU needs a model; name one of {', '.join(MODELS)}")
+    if model not in MODELS:
+        _unknown(part, "model", model, MODELS, "an engine with another one can be measured with `agentserve calibrate`")
+    return MODELS[model]
+
+
+def _saved(part: str, name: str) -> SavedProfile:
+    if name in MEASURED:
+        return shipped(name)
+    if not name.endswith(".json"):
+        _unknown(part, "GPU or profile", name, (*GPUS, *MEASURED, *FLEETS), "a profile's file ends with .json")
+    try:
+        return read_profile(Path(name))
+    except OSError as error:
+        raise FleetError(f"{part!r}: {name} cannot be read: {error.strerror}") from error
+    except ProfileError as error:
+        raise FleetError(f"{part!r}: {error}") from error
+
+
+def _modelled(part: str, gpu: Gpu, options: _Options, shape: ModelShape) -> EngineModel:
+    machine = Machine(gpu, shape, options.weights or Weights.BF16, options.tp or 1)
+    batch, seqs = options.batch or gpu.max_num_batched_tokens, options.seqs or gpu.max_num_seqs
+    room = machine.kv_tokens(batch, seqs, options.mem / 100 if options.mem else MEMORY_SHARE)
+    if options.kv and options.kv > room:
+        raise FleetError(f"{part!r}: {options.kv} tokens of KV are {options.kv - room} more than fit, which is {room}")
+    config = _config(options.kv or room, BLOCK_SIZE, options.len, shape.max_model_len, seqs, batch)
+    return EngineModel(gpu.name.lower(), _title(part), config, machine.profile(), not options.stock)
+
+
+def _measured(part: str, name: str, saved: SavedProfile, options: _Options, model: str | None) -> EngineModel:
+    if options.weights or options.tp or options.mem:
+        raise FleetError(
+            f"{part!r}: w4, bf16, tp and mem are for modelled GPUs; {name} is an engine as it was measured"
+        )
+    if saved.measured is None:
+        raise FleetError(f"{part!r}: {name} does not say what it was measured on; its field `measured` is missing")
+    about = saved.measured
+    if model is not None and model != about.model:
+        raise FleetError(
+            f"{part!r}: {name} was measured on the model {about.model} (field measured.model), not {model}"
+        )
+    config = _config(
+        options.kv or _known_kv(part, name, about),
+        about.block_size or BLOCK_SIZE,
+        options.len,
+        about.max_model_len,
+        options.seqs or about.max_num_seqs,
+        options.batch or about.max_num_batched_tokens,
+    )
+    return EngineModel(Path(name).stem, _title(part), config, saved.profile, not options.stock, about.request_overhead)
+
+
+def _known_kv(part: str, name: str, about: Measured) -> Tokens:
+    if about.num_blocks is None:
+        raise FleetError(f"{part!r}: {name} does not tell the engine's KV memory (field measured.num_blocks); add :kvN")
+    return about.num_blocks * (about.block_size or BLOCK_SIZE)
+
+
+def _config(
+    kv: Tokens, block_size: Tokens, wanted: Tokens | None, longest: Tokens, seqs: int, batch: Tokens
+) -> EngineConfig:
+    """The engine's sizes; the longest context is the model's, or all of the KV memory where that is less."""
+    blocks = kv // block_size
+    return EngineConfig(
+        num_blocks=blocks,
+        block_size=block_size,
+        max_model_len=wanted or min(longest, blocks * block_size),
+        max_num_seqs=seqs,
+        max_num_batched_tokens=batch,
+    )
+
+
+def _title(part: str) -> str:
+    return re.sub(r"^\d+x", "", part)
+
+
+def _unknown(part: str, kind: str, word: str, known: Collection[str], hint: str) -> NoReturn:
+    raise FleetError(f"{part!r}: there is no {kind} {word!r}; {_nearest(word, known)}; {hint}")
+
+
+def _nearest(word: str, known: Collection[str]) -> str:
+    lowered = {name.lower(): name for name in known}
+    close = get_close_matches(word.lower(), lowered, n=1, cutoff=0.5)
+    return f"did you mean {lowered[close[0]]!r}?" if close else f"known are {', '.join(known)}"

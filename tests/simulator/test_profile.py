@@ -4,7 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from simulator.profile import CPU_SMOLLM2, ProfileError, StepProfile, StepWork, load_profile, save_profile
+from simulator.profile import (
+    CPU_SMOLLM2,
+    FitError,
+    Measured,
+    ProfileError,
+    SavedProfile,
+    StepProfile,
+    StepWork,
+    load_profile,
+    read_profile,
+    save_profile,
+    shipped,
+)
+
+ROOFLINE = StepProfile("r", "test", constant=0.001, token=1e-5, token_floor=200, decode_context=1e-8)
 
 
 def decode_speed(batch: int, context: int = 300) -> float:
@@ -18,15 +32,38 @@ def prefill_seconds(tokens: int) -> float:
 
 
 def test_the_built_in_profile_has_the_measured_speeds() -> None:
-    assert decode_speed(1) == pytest.approx(29, rel=0.05)
-    assert decode_speed(16) == pytest.approx(320, rel=0.1)
-    assert 500 / prefill_seconds(500) == pytest.approx(2000, rel=0.1)
-    assert prefill_seconds(3000) == pytest.approx(1.7, rel=0.05)
+    assert decode_speed(1) == pytest.approx(1 / 0.0364, rel=0.05)
+    assert decode_speed(16, 380) == pytest.approx(16 / 0.0539, rel=0.05)
+    assert 512 / prefill_seconds(512) == pytest.approx(512 / 0.184, rel=0.1)
+    assert prefill_seconds(3000) == pytest.approx(1.56, rel=0.1)
+
+
+def test_the_built_in_profile_says_what_it_was_measured_on_and_how_well() -> None:
+    measured = shipped("cpu-smollm2").measured
+    assert measured is not None
+    assert measured.model == "smollm2"
+    assert measured.fit.keys() == {"prefill", "cached", "decode", "mixed"}
+    assert max(error.median for error in measured.fit.values()) < 0.1
+
+
+def test_fewer_tokens_than_the_floor_cost_as_much_as_the_floor() -> None:
+    assert ROOFLINE.seconds(StepWork(decode_batch=1)) == ROOFLINE.seconds(StepWork(decode_batch=200))
+    assert ROOFLINE.seconds(StepWork(prefill_tokens=200, decode_batch=100)) == pytest.approx(0.001 + 300e-5)
+
+
+def test_steps_of_one_decoding_batch_grow_by_its_contexts_alone() -> None:
+    steps = [ROOFLINE.seconds(StepWork(decode_batch=8, decode_context=8 * length)) for length in (100, 101, 102)]
+    assert steps[1] - steps[0] == pytest.approx(8 * ROOFLINE.decode_context)
+    assert steps[2] - steps[1] == pytest.approx(8 * ROOFLINE.decode_context)
 
 
 def test_a_profile_is_read_as_it_was_written(tmp_path: Path) -> None:
-    save_profile(CPU_SMOLLM2, tmp_path / "p.json")
-    assert load_profile(tmp_path / "p.json") == CPU_SMOLLM2
+    measured = Measured(
+        "m", "a box", "2026-01-01", "calibrate", 4096, 2048, 64, fit={"decode": FitError(9, 0.01, 0.03)}
+    )
+    save_profile(ROOFLINE, tmp_path / "p.json", measured)
+    assert read_profile(tmp_path / "p.json") == SavedProfile(ROOFLINE, measured)
+    assert load_profile(tmp_path / "p.json") == ROOFLINE
 
 
 @pytest.mark.parametrize(
@@ -37,6 +74,7 @@ def test_a_profile_is_read_as_it_was_written(tmp_path: Path) -> None:
         ('{"name": "p", "source": "s", "constant": 1, "prefil": 1}', "prefil: Extra inputs are not permitted"),
         ('{"name": "p", "constant": 1}', "source: Field required"),
         ('{"format": "other/2", "name": "p", "source": "s", "constant": 1}', "format: Input should be"),
+        ('{"name": "p", "source": "s", "constant": 1, "measured": {}}', "measured.model: Field required"),
     ],
 )
 def test_a_file_that_is_no_profile_is_refused_by_file_and_field(tmp_path: Path, text: str, message: str) -> None:

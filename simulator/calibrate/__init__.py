@@ -1,0 +1,1 @@
+"""Fitting a step profile to timings of an engine."""
