@@ -1,0 +1,1 @@
+"""Pages and traces of simulations, for people to look at."""
