@@ -1,0 +1,274 @@
+"""The gateway in virtual time: gives the brain the events that the real one would, and does what it decides.
+
+The counterpart of `agentserve/gateway/driver.py`. News of pins and gauges travels without delay; requests and answers
+take their program's time to the engine and back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from time import perf_counter
+from typing import Protocol, TypeAlias
+
+from scheduler.actions import Abort, Action, Dispatch, Reject, Release, Retain
+from scheduler.brain import Decision
+from scheduler.events import (
+    CallArrived,
+    CallFinished,
+    CallFirstToken,
+    CallProgressed,
+    CallSent,
+    EngineObserved,
+    EngineUp,
+    Event,
+    PinReported,
+    Wakeup,
+)
+from scheduler.types import CallId, EngineId, ProgramKey, Seconds, TenantId, Tokens, Usage
+from simulator.clock import Clock, Turn
+from simulator.engine import RequestError
+from simulator.fleet import EngineModel
+from simulator.live import LiveCall, LiveProgram
+from simulator.request import Output, Request
+from simulator.retention import Report
+from simulator.station import Ears, Pulse, Station
+from workloads.program import Call
+
+PROGRESS_TOKENS: Tokens = 64
+PROGRESS_SECONDS: Seconds = 0.5
+"""The brain hears of a stream every so many tokens or seconds, whichever comes first, as from the real gateway."""
+STALLED: Seconds = 86_400.0
+"""After a day of nothing but the brain's own alarms, nothing will ever happen."""
+
+
+class SimulationError(Exception):
+    """A simulation that cannot go on. The message says which calls it is about."""
+
+
+class Mind(Protocol):
+    """What decides: a `Brain`, or what stands in for one."""
+
+    def handle(self, event: Event) -> Decision:
+        """Takes one event."""
+        ...
+
+
+Tools: TypeAlias = Callable[[LiveProgram, Call], tuple[str, ...]]
+Answered: TypeAlias = Callable[[LiveCall], None]
+Record: TypeAlias = Callable[[Event, Decision], None]
+
+
+class Gateway:
+    """Owns the brain and the engines of one simulation."""
+
+    def __init__(self, mind: Mind, fleet: Iterable[EngineModel], clock: Clock, model: str) -> None:
+        self.events = 0
+        self.seconds = 0.0
+        """Real time that the brain took."""
+        self.live: dict[CallId, LiveCall] = {}
+        self._mind = mind
+        self._clock = clock
+        self._model = model
+        self._listeners: list[Record] = []
+        self._inbox: deque[Event] = deque()
+        self._wakeup: Seconds | None = None
+        self._alarm: Seconds | None = None
+        """The earliest alarm on the clock."""
+        self._alive: Seconds = 0.0
+        """When something other than an alarm happened last."""
+        self._answered: Answered = _nobody
+        self._tools: Tools = _none
+        ears = Ears(self._outputs, self._reports, self._pulse)
+        self.stations: Mapping[EngineId, Station] = {
+            EngineId(engine.name): Station(engine, clock, ears) for engine in fleet
+        }
+        for station in self.stations.values():
+            self._tell(EngineUp(0.0, station.id, station.spec(model)))
+
+    def serve(self, answered: Answered, tools: Tools) -> None:
+        """Says who gets the answers, and which tools they ask for."""
+        self._answered = answered
+        self._tools = tools
+
+    def listen(self, listener: Record) -> None:
+        """Calls it with every event from now on, and what the brain decided."""
+        self._listeners.append(listener)
+
+    @property
+    def held(self) -> int:
+        """Calls that stand in the brain's line."""
+        return sum(not call.engine for call in self.live.values())
+
+    def waiting(self) -> Iterator[str]:
+        """The calls that have no answer, and where they are."""
+        for call in self.live.values():
+            yield f"{call.id} is on engine {call.engine}" if call.engine else f"{call.id} waits to be dispatched"
+
+    def arrive(self, call: LiveCall) -> None:
+        """A request has reached the gateway."""
+        program = call.program
+        self.live[call.id] = call
+        self._tell(
+            CallArrived(
+                at=self._clock.now,
+                call=call.id,
+                program=program.key,
+                model=self._model,
+                prompt_bytes=int(call.prompt.size),
+                prefix=call.prompt.marks,
+                max_output=call.max_output,
+                deadline=call.deadline,
+                parent=program.parent,
+                workflow=program.program.workflow,
+                stage=call.call.stage,
+                final=call.final,
+            )
+        )
+
+    # --- the brain --------------------------------------------------------------------------------------------------
+
+    def _tell(self, event: Event) -> None:
+        """Gives the brain an event, and those that its decisions lead to at once."""
+        self._alive = self._clock.now
+        self._inbox.append(event)
+        if len(self._inbox) > 1:
+            return
+        while self._inbox:
+            self._handle(self._inbox[0])
+            self._inbox.popleft()
+
+    def _handle(self, event: Event) -> None:
+        started = perf_counter()
+        decision = self._mind.handle(event)
+        self.seconds += perf_counter() - started
+        self.events += 1
+        for listener in self._listeners:
+            listener(event, decision)
+        for action in decision.actions:
+            self._act(action)
+        self._wakeup = decision.next_wakeup
+        if self._wakeup is not None and (self._alarm is None or self._wakeup < self._alarm):
+            self._set_alarm(self._wakeup)
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case Dispatch():
+                self._dispatch(action)
+            case Retain(program, engine, ttl):
+                self._order(program, engine, ttl)
+            case Release(program, engine):
+                self._order(program, engine, 0.0)
+            case Reject(name, reason, detail):
+                raise SimulationError(f"call {name} was rejected ({reason.value}): {detail}")
+            case Abort(name):
+                raise SimulationError(f"call {name} was aborted, which no policy should do to a call that is wanted")
+
+    def _set_alarm(self, when: Seconds) -> None:
+        self._alarm = when
+        self._clock.at(when, partial(self._ring, when), Turn.ALARM)
+
+    def _ring(self, when: Seconds) -> None:
+        """Wakes the brain, unless it has asked to be woken later since."""
+        if when != self._alarm:
+            return
+        self._alarm = None
+        if self._wakeup is None:
+            return
+        if self._wakeup > self._clock.now:
+            self._set_alarm(self._wakeup)
+            return
+        alive = self._alive
+        if self._clock.empty and self._clock.now - alive > STALLED:
+            raise SimulationError(f"nothing happens any more: {'; '.join(self.waiting())}")
+        self._tell(Wakeup(self._clock.now))
+        self._alive = alive
+
+    # --- to the engines ---------------------------------------------------------------------------------------------
+
+    def _dispatch(self, action: Dispatch) -> None:
+        call, station = self.live[action.call], self.stations[action.engine]
+        call.engine, call.dispatched, call.ttl = action.engine, self._clock.now, action.ttl
+        request = Request(
+            id=call.id,
+            prompt_tokens=call.prompt.tokens,
+            output_tokens=call.call.output_tokens,
+            content=call.content,
+            priority=action.priority,
+            program=str(call.program.key) if station.model.plugin else "",
+            rank=action.rank,
+            ttl=action.ttl,
+        )
+        self._inbox.append(CallSent(self._clock.now, call.id))
+        self._after(call.program.legs.engine, partial(self._submit, station, request))
+
+    def _submit(self, station: Station, request: Request) -> None:
+        try:
+            station.submit(request)
+        except RequestError as error:
+            raise SimulationError(f"engine {station.id} does not take it: {error}") from None
+
+    def _order(self, program: ProgramKey, engine: EngineId, ttl: Seconds) -> None:
+        self.stations[engine].order(program, ttl)
+
+    def _after(self, delay: Seconds, do: Callable[[], None]) -> None:
+        """Does it now if there is no delay."""
+        if delay:
+            self._clock.at(self._clock.now + delay, do)
+        else:
+            do()
+
+    # --- from the engines -------------------------------------------------------------------------------------------
+
+    def _outputs(self, station: Station, outputs: tuple[Output, ...]) -> None:
+        now = self._clock.now
+        for output in outputs:
+            call = self.live[CallId(output.request)]
+            call.produced = output.produced
+            news = _is_news(call, now)
+            if news or output.finished:
+                call.told, call.told_at, call.cached = output.produced, now, output.cached
+                self._after(call.program.legs.engine, partial(self._hear, call, output, news))
+
+    def _hear(self, call: LiveCall, output: Output, news: bool) -> None:
+        """A piece of an answer has reached the gateway that is its first token, its last, or both, or `news`."""
+        now = self._clock.now
+        if not call.first_token:
+            call.first_token = now
+            self._tell(CallFirstToken(now, call.id))
+        elif news:
+            self._tell(CallProgressed(now, call.id, output.produced))
+        if output.finished:
+            self._finish(call)
+
+    def _finish(self, call: LiveCall) -> None:
+        del self.live[call.id]
+        if call.ttl > 0:
+            self.stations[EngineId(call.engine)].watch(call.ttl)
+        usage = Usage(call.prompt.tokens, call.call.output_tokens, call.cached)
+        self._tell(CallFinished(self._clock.now, call.id, usage, self._tools(call.program, call.call)))
+        self._answered(call)
+
+    def _reports(self, station: Station, reports: list[Report]) -> None:
+        for owner, outcome, tokens in reports:
+            tenant, _, program = owner.partition("/")
+            key = ProgramKey(TenantId(tenant), program)
+            self._tell(PinReported(self._clock.now, key, station.id, outcome, tokens))
+
+    def _pulse(self, station: Station, pulse: Pulse) -> None:
+        now = self._clock.now
+        self._tell(EngineObserved(now, station.id, now, pulse.running, pulse.waiting, pulse.kv_used, pulse.retained))
+
+
+def _is_news(call: LiveCall, now: Seconds) -> bool:
+    """Whether the gateway would tell the brain of the call's newest token."""
+    return not call.told or call.produced - call.told >= PROGRESS_TOKENS or now - call.told_at >= PROGRESS_SECONDS
+
+
+def _nobody(call: LiveCall) -> None:
+    raise SimulationError(f"nobody waits for the answer to {call.id}")
+
+
+def _none(program: LiveProgram, call: Call) -> tuple[str, ...]:
+    return ()

@@ -1,0 +1,101 @@
+"""A whole system in virtual time: clients, the gateway with the brain, engines, and the network between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from time import perf_counter
+
+from simpy.core import EmptySchedule
+
+from scheduler.brain import Brain
+from scheduler.policy import PolicyConfig
+from simulator.client import ClientRules, Clients
+from simulator.clock import Clock
+from simulator.fleet import EngineModel
+from simulator.gateway import Gateway, Mind, SimulationError
+from simulator.ledger import Detail, Ledger
+from simulator.live import LiveCall
+from simulator.network import Network
+from simulator.result import Simulation
+from workloads.program import Program
+
+MODEL = "simulated"
+"""The name that every engine of a simulation serves."""
+NETWORK = Network()
+RULES = ClientRules()
+
+
+class World:
+    """One replay of programs on a fleet."""
+
+    def __init__(
+        self,
+        programs: Iterable[Program],
+        fleet: Sequence[EngineModel],
+        mind: Mind,
+        *,
+        seed: int = 0,
+        network: Network = NETWORK,
+        rules: ClientRules = RULES,
+        detail: Detail | None = None,
+    ) -> None:
+        """See `simulate`; `mind` decides."""
+        self.clock = Clock()
+        self.gateway = Gateway(mind, fleet, self.clock, MODEL)
+        self.ledger = Ledger(self.gateway, self.clock, detail)
+        self.clients = Clients(
+            self.clock, programs, self.gateway.arrive, self.ledger.ended, seed=seed, network=network, rules=rules
+        )
+        self.gateway.serve(self._answered, self.clients.tools)
+
+    def run(self) -> None:
+        """Runs to the last answer.
+
+        Raises:
+            SimulationError: calls are left that will never have an answer, or the brain refused one.
+            WorkloadError: the programs are not in order, or an id is used twice.
+        """
+        started = perf_counter()
+        step, clients = self.clock.step, self.clients
+        try:
+            while not clients.done:
+                step()
+        except EmptySchedule:
+            left = [*self.gateway.waiting(), *clients.stuck()]
+            raise SimulationError(f"nothing happens any more: {'; '.join(left)}") from None
+        self.ledger.wall = perf_counter() - started
+
+    def _answered(self, call: LiveCall) -> None:
+        self.ledger.answered(call)
+        self.clients.answered(call)
+
+
+def simulate(
+    programs: Iterable[Program],
+    fleet: Sequence[EngineModel],
+    policy: PolicyConfig,
+    *,
+    seed: int = 0,
+    network: Network = NETWORK,
+    rules: ClientRules = RULES,
+    detail: Detail | None = None,
+) -> Simulation:
+    """Replays programs on a fleet under a policy.
+
+    Args:
+        programs: in the order of their arrivals; they are read as they arrive and forgotten when they end.
+        fleet: the engines, which all serve the same model.
+        policy: what the brain runs.
+        seed: of everything random: bytes a token, delays, the policies' own choices.
+        network: delays between clients, gateway and engines.
+        rules: what clients say in their requests.
+        detail: keeps each call, and samples of each engine; without, only what the figures need.
+
+    Raises:
+        SimulationError: a call can never fit an engine, or waits for what never comes; the message names it.
+        WorkloadError: the programs are not in order, or an id is used twice.
+        PolicyError: the policy names something unknown.
+    """
+    world = World(programs, fleet, Brain(policy, seed=seed), seed=seed, network=network, rules=rules, detail=detail)
+    world.run()
+    return world.ledger.simulation(policy.name, seed)
