@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 from workloads.budget import ContextBudget
 from workloads.distributions import Distribution, LogNormal, Normal, Uniform, UniformInt
-from workloads.program import Call, Edge, Program, SharedPrefix, Tokens, WorkloadError
+from workloads.program import Call, Edge, Program, SharedPrefix, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def generate(profile: Profile, count: int, seed: int, context_tokens: Tokens | N
     if context_tokens is None:
         return programs
     budget = ContextBudget(context_tokens, profile.window_tokens)
-    return [_shrink(program, budget) for program in programs]
+    return [budget.fit(program) for program in programs]
 
 
 def _program(profile: Profile, seed: int, index: int) -> Program:
@@ -106,28 +106,3 @@ def _next_call(profile: Profile, rng: Random, turn: int) -> Call:
 
 def _length(distribution: Distribution, rng: Random) -> Tokens:
     return max(1, round(distribution.draw(rng)))
-
-
-def _shrink(program: Program, budget: ContextBudget) -> Program:
-    factor = budget.factor(program.peak_tokens)
-    shrunk = replace(program, calls=tuple(_shrink_call(call, factor) for call in program.calls))
-    if shrunk.peak_tokens > budget.context_tokens:
-        raise WorkloadError(
-            f"{len(program.calls)} calls of program {program.id!r} do not fit into {budget.context_tokens} tokens: "
-            f"give a larger context_tokens"
-        )
-    return shrunk
-
-
-def _shrink_call(call: Call, factor: float) -> Call:
-    prefix = tuple(replace(shared, tokens=_scaled(shared.tokens, factor)) for shared in call.prefix)
-    return replace(
-        call,
-        new_tokens=_scaled(call.new_tokens, factor),
-        output_tokens=_scaled(call.output_tokens, factor),
-        prefix=prefix,
-    )
-
-
-def _scaled(tokens: Tokens, factor: float) -> Tokens:
-    return max(1, int(tokens * factor))

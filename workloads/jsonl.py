@@ -28,6 +28,20 @@ class Header:
 _HEADER = TypeAdapter(Header)
 
 
+def parse(adapter: TypeAdapter[Item], text: bytes) -> Item:
+    """Reads a JSON value.
+
+    Raises:
+        WorkloadError: it is not what it should be. The message begins with the field.
+    """
+    try:
+        return adapter.validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "line"
+        raise WorkloadError(f"{field}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
 class Lines(Generic[Item]):
     """A file format: one header line, then one JSON object a line, each an `Item` (a dataclass)."""
 
@@ -35,13 +49,43 @@ class Lines(Generic[Item]):
         self._header = Header(schema, version)
         self._adapter = TypeAdapter(item)
 
+    @property
+    def header(self) -> bytes:
+        """The first line."""
+        return _HEADER.dump_json(self._header) + b"\n"
+
+    def line(self, item: Item) -> bytes:
+        """The line of one item."""
+        return self._adapter.dump_json(item, exclude_defaults=True) + b"\n"
+
+    def check_header(self, line: bytes) -> None:
+        """Checks a file's first line.
+
+        Raises:
+            WorkloadError: the file is of another schema or version.
+        """
+        found = parse(_HEADER, line)
+        if found != self._header:
+            raise WorkloadError(
+                f"this is {found.schema} version {found.version}; "
+                f"expected {self._header.schema} version {self._header.version}"
+            )
+
+    def item(self, line: bytes) -> Item:
+        """Reads the line of one item.
+
+        Raises:
+            WorkloadError: as `parse`.
+        """
+        return parse(self._adapter, line)
+
     def write(self, path: Path, items: Iterable[Item]) -> None:
         """Writes the items one by one; the file appears under its name only when it is complete."""
         draft = path.with_name(path.name + ".part")
         with draft.open("wb") as file:
-            file.write(_HEADER.dump_json(self._header) + b"\n")
+            file.write(self.header)
             for item in items:
-                file.write(self._adapter.dump_json(item, exclude_defaults=True) + b"\n")
+                file.write(self.line(item))
         os.replace(draft, path)
 
     def read(self, path: Path) -> Iterator[Item]:
@@ -51,19 +95,15 @@ class Lines(Generic[Item]):
             WorkloadError: the file is of another schema or version, or a line is not what it should be. The message
                 names the file, the line and the field.
         """
+        number = 1
         with path.open("rb") as file:
-            self._check_header(path, file.readline())
-            for number, line in enumerate(file, start=2):
-                if line.strip():
-                    yield _parse(self._adapter, path, number, line)
-
-    def _check_header(self, path: Path, line: bytes) -> None:
-        found = _parse(_HEADER, path, 1, line)
-        if found != self._header:
-            raise WorkloadError(
-                f"{path}:1: this is {found.schema} version {found.version}; "
-                f"expected {self._header.schema} version {self._header.version}"
-            )
+            try:
+                self.check_header(file.readline())
+                for number, line in enumerate(file, start=2):  # noqa: B007
+                    if line.strip():
+                        yield self.item(line)
+            except WorkloadError as error:
+                raise WorkloadError(f"{path}:{number}: {error}") from None
 
 
 PROGRAMS = Lines("agentserve.programs", 1, Program)
@@ -95,13 +135,3 @@ def load_programs(path: Path) -> list[Program]:
     except WorkloadError as error:
         raise WorkloadError(f"{path}: {error}") from None
     return programs
-
-
-def _parse(adapter: TypeAdapter[Item], path: Path, number: int, line: bytes) -> Item:
-    try:
-        return adapter.validate_json(line, strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "line"
-        reason = first["msg"].removeprefix("Value error, ")
-        raise WorkloadError(f"{path}:{number}: {field}: {reason}") from None

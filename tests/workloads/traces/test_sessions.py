@@ -3,15 +3,13 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.workloads.traces.corpora import corpus
 from workloads.program import Edge, Program, SharedPrefix, WorkloadError, check_workload
-from workloads.weka import Reduction, read_sessions
-
-CORPUS = Path(__file__).parents[3] / "shared" / "traces" / "weka-claude-code" / "sessions.tar.xz"
+from workloads.traces import load
 
 
 def request(t: float, prompt: int, out: int, blocks: list[int], **fields: object) -> dict[str, object]:
@@ -41,8 +39,8 @@ def archive(folder: Path, *contents: object) -> Path:
     return path
 
 
-def read(folder: Path, *contents: object, reduction: Reduction | None = None) -> list[Program]:
-    programs = list(read_sessions(archive(folder, *contents), reduction or Reduction()))
+def read(folder: Path, *contents: object) -> list[Program]:
+    programs = list(load(archive(folder, *contents)))
     check_workload(programs)
     return programs
 
@@ -65,7 +63,7 @@ def test_tool_definitions_and_system_prompt_are_a_prefix_that_sessions_share(tmp
     programs = read(tmp_path, session(FIRST), session(FIRST, name="s2"))
 
     prefixes = [program.calls[0].prefix for program in programs]
-    assert prefixes == [(SharedPrefix("weka-100-28", 128),)] * 2
+    assert prefixes == [(SharedPrefix("sessions-100-28", 128),)] * 2
 
 
 def test_a_compacted_history_starts_afresh_behind_what_it_still_shares(tmp_path: Path) -> None:
@@ -74,7 +72,7 @@ def test_a_compacted_history_starts_afresh_behind_what_it_still_shares(tmp_path:
 
     call = program.calls[2]
     assert call.context is None
-    assert call.prefix == (SharedPrefix("weka-100-28", 64),)
+    assert call.prefix == (SharedPrefix("sessions-100-28", 64),)
     assert program.prompt_tokens()["2"] == 300
 
 
@@ -99,7 +97,7 @@ def test_a_sub_agent_is_a_child_that_the_next_call_waits_for(tmp_path: Path) -> 
     assert child.calls[0].after == (Edge("0", 8.0, "subagent", "s1"),), (
         "it started at 10 s, 8 s after the parent's call"
     )
-    assert child.calls[0].prefix == (SharedPrefix("weka-50-14", 64),)
+    assert child.calls[0].prefix == (SharedPrefix("sessions-50-14", 64),)
     assert parent.calls[1].after == (Edge("0", 0.0, "tool"), Edge("1", 44.5, "subagent", "s1/agent_001"))
 
 
@@ -120,59 +118,45 @@ def test_a_sub_agent_before_the_first_call_starts_with_the_program(tmp_path: Pat
     assert parent.calls[0].after == (Edge("0", 1.0, "subagent", "s1/agent_001"),)
 
 
-def test_lengths_are_scaled_by_the_window_and_long_sessions_by_their_own_peak(tmp_path: Path) -> None:
-    small = session(request(0.0, 100_000, 2_000, [1, 2, 3]))
-    large = session(request(0.0, 398_000, 2_000, [1, 2, 3]), name="s2")
-    programs = read(tmp_path, small, large, reduction=Reduction(context_tokens=4_000))
+def test_dropped_thinking_makes_a_prompt_a_token_longer_than_the_history(tmp_path: Path) -> None:
+    (program,) = read(tmp_path, session(FIRST, SECOND | {"in": 410}))
 
-    assert [program.peak_tokens for program in programs] == [2_040, 4_000]
-
-
-def test_a_program_ends_before_the_call_that_outgrows_the_budget(tmp_path: Path) -> None:
-    dropped_thinking = request(5.0, 100_100, 90_000, [1, 2, 3, 4])
-    too_long = request(200.0, 195_000, 5_000, [1, 2, 3, 4, 5])
-    requests = (request(0.0, 100_000, 90_000, [1, 2, 3]), dropped_thinking, too_long)
-    (program,) = read(tmp_path, session(*requests), reduction=Reduction(context_tokens=2_000))
-
-    assert len(program.calls) == 1
-    assert program.peak_tokens == 1_900
-
-
-def test_calls_and_gaps_can_be_cut(tmp_path: Path) -> None:
-    third = request(500.0, 700, 9, [1, 2, 3, 4, 5, 7, 8, 9, 10, 11])
-    reduction = Reduction(max_calls=2, max_gap_s=1.0, gap_scale=0.25)
-    (program,) = read(tmp_path, session(FIRST, SECOND, third), reduction=reduction)
-    (longer,) = read(tmp_path, session(FIRST, SECOND, third), reduction=Reduction(max_gap_s=4.0))
-
-    assert [call.after for call in program.calls] == [(), (Edge("0", 0.75, "tool"),)]
-    assert longer.calls[2].after == (Edge("1", 4.0, "tool"),)
+    assert program.prompt_tokens() == {"0": 400, "1": 441}
 
 
 def test_a_session_without_requests_is_left_out(tmp_path: Path) -> None:
-    assert read(tmp_path, session()) == []
+    assert read(tmp_path, session(), session(FIRST, name="s2"))[0].id == "s2"
 
 
-def test_a_file_that_is_no_session_is_named_with_the_field(tmp_path: Path) -> None:
-    with pytest.raises(WorkloadError, match=r"sessions\.tar\.xz: trace_0000\.json: requests\.0\.n\.in: "):
-        read(tmp_path, session(FIRST | {"in": 0}))
+@pytest.mark.parametrize(
+    ("damage", "field"),
+    [
+        ({"in": 0}, "requests.0.n.in"),
+        ({"in": 20_000_000}, "requests.0.n.in"),
+        ({"t": -1.0}, "requests.0.n.t"),
+        ({"api_time": -0.5}, "requests.0.n.api_time"),
+        ({"hash_ids": "none"}, "requests.0.n.hash_ids"),
+    ],
+)
+def test_a_damaged_session_is_named_with_the_field(damage: dict[str, object], field: str, tmp_path: Path) -> None:
+    with pytest.raises(WorkloadError, match=rf"sessions\.tar\.xz: trace_0000\.json: {field}: "):
+        read(tmp_path, session(FIRST | damage))
 
 
-def hand_made(folder: Path) -> Path:
-    kid = subagent(60.0, 50.0, request(0.0, 200, 10, [50, 51, 52]), request(6.0, 300, 10, [50, 51, 52, 53]))
-    return archive(folder, session(FIRST, kid, SECOND | {"t": 300.0}), session(FIRST, SECOND, name="s2"))
+def test_a_damaged_session_is_left_out_and_counted_if_asked(tmp_path: Path) -> None:
+    trace = load(archive(tmp_path, session(FIRST | {"in": 0}), session(FIRST, name="s2")), skip_damaged=True)
+
+    assert [program.id for program in trace] == ["s2"]
+    assert trace.skipped == 1
+    assert "trace_0000.json: requests.0.n.in: " in trace.first_damage
 
 
-def corpus(_: Path) -> Path:
-    return CORPUS
+def test_the_public_corpus_is_read_whole() -> None:
+    programs = list(load(corpus("weka-claude-code/sessions.tar.xz")))
+    calls = [call for program in programs for call in program.calls]
 
-
-@pytest.mark.parametrize("make", [hand_made, corpus] if CORPUS.is_file() else [hand_made])
-def test_an_archive_becomes_a_workload_that_fits_together(make: Callable[[Path], Path], tmp_path: Path) -> None:
-    programs = list(read_sessions(make(tmp_path), Reduction(context_tokens=4096, max_gap_s=60.0)))
-    edges = [edge for program in programs for call in program.calls for edge in call.after]
-
-    check_workload(programs)
-    assert max(program.peak_tokens for program in programs) <= 4096
-    assert max(edge.gap_s for edge in edges) == 60.0
-    assert {edge.tool for edge in edges} >= {"tool", "subagent"}
+    assert sum(program.parent is None for program in programs) == 360
+    assert len(calls) > 24_000
     assert any(program.parent for program in programs)
+    assert {edge.tool for call in calls for edge in call.after} == {"tool", "human", "subagent"}
+    assert sum(call.context is not None for call in calls) > 0.9 * len(calls)

@@ -1,0 +1,229 @@
+"""What a gateway recorded: one line a call, written as the call ended.
+
+No text is kept, only hashes of prompts' beginnings. The calls of a program are found by reading the file twice, so
+that programs come in the order of their arrival and no more than one family of them lies in memory. How calls hang
+together is inferred (see `workloads.traces.observed`).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from workloads.jsonl import Lines
+from workloads.program import MAX_TOKENS, Program, Seconds, Tokens, WorkloadError
+from workloads.records import CallRecord
+from workloads.traces.damage import Damage
+from workloads.traces.observed import Mark, MarkPlaces, Observed, Run, family
+from workloads.traces.source import Source, open_sources
+
+_Time = Annotated[Seconds, Field(ge=0, allow_inf_nan=False)]
+_Length = Annotated[Tokens, Field(ge=1, le=MAX_TOKENS)]
+_Size = Annotated[int, Field(ge=0)]
+
+
+class CallStatus(StrEnum):
+    """How a call ended."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """One call as a gateway saw it.
+
+    Times are seconds since 1970; what did not happen is None. Token counts are the engine's. `marks` are the chained
+    hashes of the prompt's beginnings with their sizes in bytes, as `Mark`.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    program: str
+    arrived_s: _Time
+    ended_s: _Time
+    model: str
+    prompt_bytes: _Size
+    status: CallStatus = CallStatus.FINISHED
+    marks: tuple[tuple[_Size, _Size], ...] = ()
+    parent: str | None = None
+    workflow: str = ""
+    stage: str = ""
+    engine: str | None = None
+    why: str | None = None
+    dispatched_s: _Time | None = None
+    sent_s: _Time | None = None
+    first_token_s: _Time | None = None
+    prompt_tokens: _Length | None = None
+    cached_tokens: Annotated[Tokens, Field(ge=0, le=MAX_TOKENS)] | None = None
+    output_tokens: _Length | None = None
+    tools: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.ended_s < self.arrived_s:
+            raise WorkloadError(f"ended_s: the call ended at {self.ended_s}, before it arrived at {self.arrived_s}")
+        if self.marks and self.marks[-1][1] > self.prompt_bytes:
+            raise WorkloadError(f"marks: the last is at byte {self.marks[-1][1]} of {self.prompt_bytes}")
+
+    @property
+    def observed(self) -> Observed | None:
+        """What a program can be made of; None of a call that did not finish, or whose lengths are not known."""
+        if self.status is not CallStatus.FINISHED or self.prompt_tokens is None or self.output_tokens is None:
+            return None
+        return Observed(
+            begin_s=self.arrived_s,
+            end_s=self.ended_s,
+            prompt_tokens=self.prompt_tokens,
+            output_tokens=self.output_tokens,
+            prompt_bytes=self.prompt_bytes,
+            marks=tuple(Mark(*mark) for mark in self.marks if mark[1]),
+            tool=self.tools[0] if self.tools else "",
+            stage=self.stage,
+        )
+
+
+RECORDING = Lines("agentserve.recording", 1, RecordedCall)
+
+
+def read_recording(source: Source, damage: Damage) -> Iterator[Program]:
+    """Yields each program and then its children, by arrival; the first call of the file arrives at 0.
+
+    Calls that did not finish are left out, and so are programs without any other. A line without its end, at the
+    file's end, is the last one of a gateway that was killed, and is left out too.
+    """
+    index = _Index(source, damage)
+    places = MarkPlaces()
+    for names in index.families():
+        runs = [index.run(name) for name in names]
+        programs = damage.attempt(f"{source.name}: program {names[0]!r}", _family, runs, places, index.start_s)
+        yield from programs or ()
+
+
+def read_observed(path: Path) -> list[CallRecord]:
+    """What was measured of the calls of the programs that `read_recording` yields, to compare a simulation with.
+
+    Times are on the clock of the programs' arrivals, and as the gateway saw them.
+
+    Raises:
+        WorkloadError: the file cannot be read, or a line is not what it should be.
+    """
+    records: list[CallRecord] = []
+    for source in open_sources(path):
+        index = _Index(source, Damage(skip=False))
+        for names in index.families():
+            for name in names:
+                records += _records(index.calls(name), index.start_s)
+    return records
+
+
+def _family(runs: Sequence[Run], places: MarkPlaces, start_s: Seconds) -> list[Program]:
+    return list(family(runs, places, start_s))
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A program in the file."""
+
+    parent: str | None
+    begin_s: Seconds
+    first_end_s: Seconds
+    """When the first of its calls to end did."""
+    offsets: array[int]
+    """Where its lines begin."""
+
+
+class _Index:
+    """Where the calls of each program are in a recording."""
+
+    def __init__(self, source: Source, damage: Damage) -> None:
+        self._file = source.file
+        self._entries: dict[str, _Entry] = {}
+        offset = number = 0
+        self._file.seek(0)
+        for number, line in enumerate(self._file, start=1):
+            if number == 1:
+                _check_header(source.name, line)
+            elif line.endswith(b"\n") and line.strip():
+                call = damage.attempt(f"{source.name}:{number}", RECORDING.item, line)
+                if call is not None and call.observed is not None:
+                    self._add(call, offset)
+            offset += len(line)
+        self.start_s = min((entry.begin_s for entry in self._entries.values()), default=0.0)
+
+    def _add(self, call: RecordedCall, offset: int) -> None:
+        entry = self._entries.get(call.program)
+        if entry is None:
+            entry = _Entry(call.parent, call.arrived_s, call.ended_s, array("Q"))
+            self._entries[call.program] = entry
+        entry.begin_s = min(entry.begin_s, call.arrived_s)
+        entry.first_end_s = min(entry.first_end_s, call.ended_s)
+        entry.offsets.append(offset)
+
+    def families(self) -> list[list[str]]:
+        """The programs by arrival, each that began after a call of its parent together with that parent."""
+        names = sorted(self._entries, key=lambda name: self._entries[name].begin_s)
+        families: dict[str, list[str]] = {}
+        for name in names:
+            parent = self._entries[name].parent
+            if parent is not None and parent in families and self._spawned(name, parent):
+                families[name] = families[parent]
+                families[parent].append(name)
+            else:
+                families[name] = [name]
+        return [members for name, members in families.items() if members[0] == name]
+
+    def _spawned(self, name: str, parent: str) -> bool:
+        return self._entries[parent].first_end_s <= self._entries[name].begin_s
+
+    def calls(self, name: str) -> list[RecordedCall]:
+        """The finished calls of a program, in the order of their arrival."""
+        return sorted(self._lines(name), key=lambda call: call.arrived_s)
+
+    def run(self, name: str) -> Run:
+        """The calls of a program as they are needed to make one."""
+        calls = self.calls(name)
+        seen = [call.observed for call in calls]
+        return Run(name, [call for call in seen if call is not None], calls[0].parent, calls[0].workflow)
+
+    def _lines(self, name: str) -> Iterator[RecordedCall]:
+        for offset in self._entries[name].offsets:
+            self._file.seek(offset)
+            yield RECORDING.item(self._file.readline())
+
+
+def _check_header(name: str, line: bytes) -> None:
+    try:
+        RECORDING.check_header(line)
+    except WorkloadError as error:
+        raise WorkloadError(f"{name}:1: {error}") from None
+
+
+def _records(calls: Sequence[RecordedCall], start_s: Seconds) -> Iterator[CallRecord]:
+    for index, call in enumerate(calls):
+        queue_s = None if call.dispatched_s is None else call.dispatched_s - call.arrived_s
+        yield CallRecord(
+            program=call.program,
+            call=str(index),
+            turn=index,
+            parent=call.parent,
+            workflow=call.workflow,
+            stage=call.stage,
+            scheduled_s=call.arrived_s - start_s,
+            sent_s=None if call.sent_s is None else call.sent_s - start_s,
+            first_token_s=None if call.first_token_s is None else call.first_token_s - start_s,
+            finish_s=call.ended_s - start_s,
+            prompt_tokens=call.prompt_tokens,
+            cached_tokens=call.cached_tokens,
+            output_tokens=call.output_tokens,
+            engine=call.engine,
+            queue_s=queue_s,
+            why=call.why,
+        )
