@@ -201,7 +201,7 @@ class Gateway:
             ttl=action.ttl,
         )
         self._inbox.append(CallSent(self._clock.now, call.id))
-        self._after(call.program.legs.engine, partial(self._submit, station, request))
+        self._after(call.program.legs.engine + station.model.request_overhead, partial(self._submit, station, request))
 
     def _submit(self, station: Station, request: Request) -> None:
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
+from typing import TypeAlias
 
 from simpy.core import EmptySchedule
 
@@ -16,13 +17,16 @@ from simulator.gateway import Gateway, Mind, SimulationError
 from simulator.ledger import Detail, Ledger
 from simulator.live import LiveCall
 from simulator.network import Network
-from simulator.result import Simulation
+from simulator.result import ProgramResult, Simulation
+from simulator.trace import check_fits
 from workloads.program import Program
 
 MODEL = "simulated"
 """The name that every engine of a simulation serves."""
 NETWORK = Network()
 RULES = ClientRules()
+
+OnProgram: TypeAlias = Callable[[ProgramResult], None]
 
 
 class World:
@@ -38,14 +42,16 @@ class World:
         network: Network = NETWORK,
         rules: ClientRules = RULES,
         detail: Detail | None = None,
+        on_program: OnProgram | None = None,
     ) -> None:
         """See `simulate`; `mind` decides."""
         self.clock = Clock()
         self.gateway = Gateway(mind, fleet, self.clock, MODEL)
         self.ledger = Ledger(self.gateway, self.clock, detail)
         self.clients = Clients(
-            self.clock, programs, self.gateway.arrive, self.ledger.ended, seed=seed, network=network, rules=rules
+            self.clock, programs, self.gateway.arrive, self._ended, seed=seed, network=network, rules=rules
         )
+        self._on_program = on_program
         self.gateway.serve(self._answered, self.clients.tools)
 
     def run(self) -> None:
@@ -69,6 +75,11 @@ class World:
         self.ledger.answered(call)
         self.clients.answered(call)
 
+    def _ended(self, program: ProgramResult) -> None:
+        self.ledger.ended(program)
+        if self._on_program is not None:
+            self._on_program(program)
+
 
 def simulate(
     programs: Iterable[Program],
@@ -79,6 +90,7 @@ def simulate(
     network: Network = NETWORK,
     rules: ClientRules = RULES,
     detail: Detail | None = None,
+    on_program: OnProgram | None = None,
 ) -> Simulation:
     """Replays programs on a fleet under a policy.
 
@@ -90,12 +102,18 @@ def simulate(
         network: delays between clients, gateway and engines.
         rules: what clients say in their requests.
         detail: keeps each call, and samples of each engine; without, only what the figures need.
+        on_program: called when a program has ended.
 
     Raises:
-        SimulationError: a call can never fit an engine, or waits for what never comes; the message names it.
-        WorkloadError: the programs are not in order, or an id is used twice.
+        SimulationError: a call waits for what never comes; the message names it.
+        WorkloadError: a call does not fit an engine (of a sequence of programs this is known before anything runs),
+            programs are not in order, or an id is used twice.
         PolicyError: the policy names something unknown.
     """
-    world = World(programs, fleet, Brain(policy, seed=seed), seed=seed, network=network, rules=rules, detail=detail)
+    fitting = check_fits(programs, fleet)
+    if isinstance(programs, Sequence):
+        fitting = iter(list(fitting))
+    brain = Brain(policy, seed=seed)
+    world = World(fitting, fleet, brain, seed=seed, network=network, rules=rules, detail=detail, on_program=on_program)
     world.run()
     return world.ledger.simulation(policy.name, seed)

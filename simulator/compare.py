@@ -1,0 +1,123 @@
+"""Policies compared on common random numbers: the same programs, arrivals, bytes and delays under each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from scheduler.policy import PRESETS, PolicyConfig
+from scheduler.types import Seconds
+from simulator.client import ClientRules
+from simulator.fleet import EngineModel
+from simulator.intervals import Ratio, paired_ratio
+from simulator.ledger import Detail
+from simulator.network import Network
+from simulator.result import Simulation
+from simulator.summary import Figure, Summary, summarise
+from simulator.trace import Trace
+from simulator.world import NETWORK, RULES, OnProgram, simulate
+from workloads.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The simulations of several policies, each with every seed. The first policy is what the others stand against."""
+
+    policies: tuple[str, ...]
+    seeds: tuple[int, ...]
+    simulations: tuple[Simulation, ...]
+    """Policy by policy, and each in the order of the seeds."""
+    summaries: Mapping[str, tuple[Summary, ...]]
+    """By policy, in the order of the seeds."""
+
+    def mean(self, figure: Figure, policy: str) -> float | None:
+        """A figure's mean over the seeds."""
+        return figure.mean(self.summaries[policy])
+
+    def ratio(self, figure: Figure, policy: str) -> Ratio | None:
+        """A figure against the first policy's, paired by seed. None where one of them is 0 or missing."""
+        values = [figure.of(summary) or 0.0 for summary in self.summaries[policy]]
+        bases = [figure.of(summary) or 0.0 for summary in self.summaries[self.policies[0]]]
+        return paired_ratio(values, bases)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all simulations of a comparison have in common.
+
+    `rate` redraws the arrivals as a Poisson process of so many programs per second; None keeps the recorded ones.
+    """
+
+    fleet: tuple[EngineModel, ...]
+    rate: float | None = None
+    network: Network = NETWORK
+    rules: ClientRules = RULES
+
+
+def compare(
+    trace: Trace,
+    setting: Setting,
+    policies: Sequence[PolicyConfig],
+    seeds: Sequence[int],
+    *,
+    detail: Detail | None = None,
+    alone: bool = True,
+    on_program: OnProgram | None = None,
+) -> Comparison:
+    """Replays the trace under each policy with each seed.
+
+    Args:
+        trace: the programs.
+        setting: where and how they run.
+        policies: with different names.
+        seeds: of arrivals, bytes a token, delays, and the policies' own choices.
+        detail: kept in the simulations of the first seed; the figures need none.
+        alone: also runs each family of programs alone, for slowdowns; needs a trace that fits in memory.
+        on_program: called when a program has ended.
+
+    Raises:
+        SimulationError, WorkloadError, PolicyError: as `simulate`.
+    """
+    alone_times = completions_alone(trace, setting, on_program) if alone else {}
+    simulations: list[Simulation] = []
+    for policy in policies:
+        for seed in seeds:
+            programs = trace.arriving(setting.rate, seed)
+            kept = detail if seed == seeds[0] else None
+            simulation = _run(programs, setting, policy, seed, kept, on_program)
+            simulations.append(replace(simulation, alone=alone_times))
+    summaries = {
+        policy.name: tuple(summarise(simulation) for simulation in simulations if simulation.policy == policy.name)
+        for policy in policies
+    }
+    names = tuple(policy.name for policy in policies)
+    return Comparison(names, tuple(seeds), tuple(simulations), summaries)
+
+
+def completions_alone(trace: Trace, setting: Setting, on_program: OnProgram | None = None) -> Mapping[str, Seconds]:
+    """Each program's completion time when nobody but its family uses the fleet, under the preset `vllm`."""
+    times: dict[str, Seconds] = {}
+    for family in trace.families():
+        simulation = _run(family, setting, PRESETS["vllm"], 0, None, on_program)
+        times.update((program.program, program.completion) for program in simulation.programs)
+    return times
+
+
+def _run(
+    programs: Iterable[Program],
+    setting: Setting,
+    policy: PolicyConfig,
+    seed: int,
+    detail: Detail | None,
+    on_program: OnProgram | None,
+) -> Simulation:
+    return simulate(
+        programs,
+        setting.fleet,
+        policy,
+        seed=seed,
+        network=setting.network,
+        rules=setting.rules,
+        detail=detail,
+        on_program=on_program,
+    )
