@@ -1,0 +1,1 @@
+"""Timing an engine over its OpenAI API."""

@@ -1,0 +1,115 @@
+"""One streamed completion, with the time at which each of its tokens came."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+
+import httpx
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from agentserve.engines.base import EngineError
+from agentserve.engines.http import HttpLeg
+from scheduler.types import Seconds, Tokens
+
+PATH = "/v1/completions"
+_HEADERS = {"content-type": "application/json"}
+
+
+class _Details(BaseModel):
+    cached_tokens: Tokens | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: Tokens
+    completion_tokens: Tokens
+    prompt_tokens_details: _Details | None = None
+
+
+class _Event(BaseModel):
+    choices: list[JsonValue] = []
+    usage: _Usage | None = None
+    error: JsonValue = None
+
+
+@dataclass(slots=True)
+class Stream:
+    """What is known of one exchange so far; times are the event loop's."""
+
+    sent: Seconds = 0.0
+    times: list[Seconds] = field(default_factory=list)
+    """When each token came."""
+    prompt: Tokens = 0
+    cached: Tokens | None = None
+    """Prompt tokens from the cache; None where the engine does not tell."""
+
+    @property
+    def ttft(self) -> Seconds:
+        """From sending to the first token."""
+        return self.times[0] - self.sent
+
+
+class Completions:
+    """A client of one engine and one model."""
+
+    def __init__(self, leg: HttpLeg, model: str) -> None:
+        self._leg = leg
+        self._model = model
+
+    async def run(self, prompt: str, output: Tokens, under_way: asyncio.Event | None = None, after: int = 1) -> Stream:
+        """Has `output` tokens written, whatever they say; sets `under_way` when `after` of them have come.
+
+        Raises:
+            EngineError: the answer is an error, breaks off, or has not one event for each token.
+        """
+        body = {
+            "model": self._model,
+            "prompt": prompt,
+            "max_tokens": output,
+            "min_tokens": output,
+            "ignore_eos": True,
+            "temperature": 0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        stream = Stream(sent=asyncio.get_running_loop().time())
+        reply = await self._leg.open(PATH, _HEADERS, json.dumps(body).encode())
+        try:
+            chunks = reply.chunks()
+            if reply.status != httpx.codes.OK:
+                text = b"".join([chunk async for chunk in chunks])[:300].decode(errors="replace")
+                raise EngineError(f"the engine at {self._leg.url} refused a request with status {reply.status}: {text}")
+            rest = b""
+            async for chunk in chunks:
+                now = asyncio.get_running_loop().time()
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    self._read(line.strip(), stream, now)
+                if under_way is not None and len(stream.times) >= after:
+                    under_way.set()
+        finally:
+            await reply.aclose()
+        if len(stream.times) != output or not stream.prompt:
+            raise EngineError(
+                f"the engine at {self._leg.url} sent {len(stream.times)} events and {stream.prompt} prompt tokens for "
+                f"{output} tokens: steps can be timed only if each token comes in its own event and usage is reported"
+            )
+        return stream
+
+    def _read(self, line: bytes, stream: Stream, now: Seconds) -> None:
+        data = line.removeprefix(b"data:").strip()
+        if data == line or data == b"[DONE]":
+            return
+        try:
+            event = _Event.model_validate_json(data)
+        except ValidationError as error:
+            raise EngineError(f"the engine at {self._leg.url} sent no event of a completion: {data[:200]!r}") from error
+        if event.error is not None:
+            raise EngineError(f"the engine at {self._leg.url} gave up a request: {event.error}")
+        if event.choices:
+            stream.times.append(now)
+        if event.usage is not None:
+            stream.prompt = event.usage.prompt_tokens
+            details = event.usage.prompt_tokens_details
+            stream.cached = details.cached_tokens if details else None

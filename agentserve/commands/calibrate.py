@@ -1,0 +1,173 @@
+"""`agentserve calibrate`: time an engine over its OpenAI API, fit a step profile, and write it with its error."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Never
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from agentserve.calibration.campaign import Campaign
+from agentserve.calibration.stream import Completions
+from agentserve.calibration.subject import Subject, examine
+from agentserve.engines.base import EngineError
+from agentserve.engines.http import HttpLeg
+from scheduler.types import EngineId, Tokens
+from simulator.calibrate.fit import Fit, FitFailedError, fit
+from simulator.calibrate.observation import Observation
+from simulator.calibrate.plan import Point, Sizes, points
+from simulator.profile import Measured, save_profile
+
+ROUNDS = 5
+"""How often each point is timed if the time is enough; the fit takes the median."""
+
+out_console = Console(highlight=False)
+err = Console(highlight=False, stderr=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is asked on the command line."""
+
+    url: str
+    model: str | None
+    minutes: float
+    max_num_batched_tokens: Tokens
+    max_num_seqs: int
+    rounds: int = ROUNDS
+
+
+def calibrate(
+    url: Annotated[str, typer.Option(help="Where the engine answers, without /v1.")],
+    out: Annotated[Path, typer.Option(help="The profile's file, to be written.")],
+    model: Annotated[str | None, typer.Option(help="What it serves; without it, its first model.")] = None,
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long to measure at most.")] = 5.0,
+    hardware: Annotated[str, typer.Option(help="What it runs on, for people to read.")] = "not told",
+    max_num_batched_tokens: Annotated[
+        int, typer.Option(min=1, help="The engine's own, which it does not tell: tokens a step.")
+    ] = 2048,
+    max_num_seqs: Annotated[
+        int, typer.Option(min=1, help="The engine's own, which it does not tell: requests a step.")
+    ] = 128,
+) -> None:
+    """Measure an idle engine, and write a profile that `agentserve simulate` and emulated engines take."""
+    if not out.absolute().parent.is_dir():
+        _fail(f"{out} cannot be written: {out.absolute().parent} is no folder")
+    task = Task(url.rstrip("/").removesuffix("/v1"), model, minutes, max_num_batched_tokens, max_num_seqs)
+    try:
+        subject, observations = asyncio.run(measure(task))
+        fitted = fit(observations, out.stem, f"measured over HTTP on {hardware}, model {subject.model}")
+    except EngineError as error:
+        _fail(str(error))
+    except FitFailedError as error:
+        _fail(f"{error} in {minutes:g} minutes: allow more --minutes; nothing was written")
+    except KeyboardInterrupt:
+        err.print("interrupted; nothing was written")
+        raise typer.Exit(130) from None
+    measured = _describe(subject, fitted, task, hardware)
+    part = out.with_name(out.name + ".part")
+    try:
+        save_profile(fitted.profile, part, measured)
+        part.replace(out)
+    except OSError as error:
+        _fail(f"{out} cannot be written: {error.strerror}")
+    out_console.print(_table(fitted), _summary(fitted), f"written to {escape(str(out))}", sep="\n")
+
+
+async def measure(task: Task) -> tuple[Subject, list[Observation]]:
+    """Times an engine at the points that fit it, and says how far it is.
+
+    Raises:
+        EngineError: it cannot be reached, is busy, or fails.
+    """
+    leg = HttpLeg(EngineId(task.url), task.url)
+    try:
+        subject = await examine(leg, task.model)
+        plan = points(Sizes(subject.max_model_len, subject.kv_tokens, task.max_num_batched_tokens, task.max_num_seqs))
+        campaign = Campaign(
+            Completions(leg, subject.model), task.max_num_batched_tokens, subject.block_size, secrets.token_hex(8)
+        )
+        with _bar(len(plan) * task.rounds) as bar:
+            return subject, await campaign.run(plan, task.rounds, task.minutes * 60, bar)
+    finally:
+        await leg.aclose()
+
+
+class _Bar:
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task("starting", total=total)
+
+    def __call__(self, point: Point) -> None:
+        batch = f"batch {point.batch}, " if point.batch else ""
+        self._progress.update(self._task, advance=1, description=f"{point.regime}: {batch}{point.tokens} tokens")
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[_Bar]:
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} points"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=err) as progress:
+        yield _Bar(progress, total)
+
+
+def _describe(subject: Subject, fitted: Fit, task: Task, hardware: str) -> Measured:
+    return Measured(
+        model=subject.model,
+        hardware=hardware,
+        date=datetime.now(UTC).date().isoformat(),
+        command=(
+            f"agentserve calibrate --url {task.url} --model {subject.model} --minutes {task.minutes:g} "
+            f"--max-num-batched-tokens {task.max_num_batched_tokens} --max-num-seqs {task.max_num_seqs}"
+        ),
+        max_model_len=subject.max_model_len,
+        max_num_batched_tokens=task.max_num_batched_tokens,
+        max_num_seqs=task.max_num_seqs,
+        block_size=subject.block_size,
+        num_blocks=subject.num_blocks,
+        request_overhead=fitted.request_overhead,
+        fit=fitted.errors,
+    )
+
+
+def _table(fitted: Fit) -> Table:
+    table = Table("regime", title="How far the profile is from single timings", title_justify="left")
+    for column in ("timings", "median error", "P90 error"):
+        table.add_column(column, justify="right")
+    for regime, error in fitted.errors.items():
+        table.add_row(regime, str(error.count), f"{error.median:.1%}", f"{error.p90:.1%}")
+    return table
+
+
+def _summary(fitted: Fit) -> str:
+    profile = fitted.profile
+    return (
+        f"a step takes {_ms(profile.constant + profile.token * profile.token_floor)}, prefill "
+        f"{profile.prefill_tokens_per_s:,.0f} tokens/s, a decode {_ms(profile.decode_request + profile.token)} more "
+        f"for each request and {_ms(1000 * profile.decode_context)} for 1,000 tokens of context, a request "
+        f"{_ms(fitted.request_overhead)} outside the engine"
+    )
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.3g} ms"
+
+
+def _fail(message: str) -> Never:
+    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+    raise typer.Exit(2)
