@@ -88,6 +88,7 @@ class Books:
             return
         call.first_token = now
         engine = self.engines[call.engine]
+        engine.stalled.discard(call.id)
         if call.id in engine.running:
             engine.backlog -= call.uncached
 
@@ -96,6 +97,7 @@ class Books:
         if call.engine is None:
             return
         engine = self.engines[call.engine]
+        engine.stalled.discard(call.id)
         if engine.running.pop(call.id, None) is not None:
             engine.account.drop(call.id)
             if call.first_token is None:
@@ -129,6 +131,7 @@ class Books:
             self.leave(program)
             program.engine = None
         engine.running.clear()
+        engine.stalled.clear()
         engine.account.clear()
         engine.backlog = engine.foreign = engine.drift = 0
 
@@ -155,6 +158,7 @@ class Books:
             assert self.calls.get(name) is call, f"{engine.id} runs the forgotten call {name}"
             assert call.engine == engine.id, f"{engine.id} runs {name}, which is on {call.engine}"
             assert name in engine.account, f"running call {name} is not in the account"
+        assert engine.stalled <= engine.running.keys(), f"{engine.id} has stalled calls that do not run there"
         growth = sum(program.growth for program in engine.members.values())
         assert engine.growth == growth, f"{engine.id}: growth {engine.growth} is not its members' {growth}"
         backlog = sum(call.uncached for call in engine.running.values() if call.first_token is None)

@@ -6,6 +6,7 @@ room, and returns what the driver has to do and when to wake it. Which call goes
 - a member's calls enter their engine without asking; others stand in line if the admission policy holds them;
 - a member *makes way* when its gap has lasted longer than the admission policy's patience: its memory is no longer
   reserved and its pin is released, so that its KV stays only while nobody needs the room;
+- a later call that its engine lets wait too long makes members in their gaps give up their KV, longest gap first;
 - a call that has waited as long as the admission policy lets calls wait enters whether it fits or not.
 """
 
@@ -404,5 +405,7 @@ class Brain:
                 self._keeper.silent(key)
             case Timer.GAP, ProgramKey() as key:
                 self._keeper.gap_too_long(key, alarm.gap)
+            case Timer.STALLED, name:
+                self._keeper.make_room(CallId(str(name)))
             case Timer.AGED, name:
                 self._gate.age(CallId(str(name)))

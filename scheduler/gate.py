@@ -102,8 +102,15 @@ class Gate:
             call.ttl = policies.retention.at_dispatch(view, call, engine)
         priority = policies.order.priority(view, call)
         program.pin_until = 0.0
+        self._time(call)
         waited = view.now - call.arrived
         self._desk.actions.append(Dispatch(call.id, engine.id, priority, program.rank, call.ttl, why, waited))
+
+    def _time(self, call: Call) -> None:
+        """Sets the alarm for a later call's first token, if the first token will be seen."""
+        if call.program.served and call.streams:
+            longest = self._desk.policies.admission.longest_stall(self._desk.view, call)
+            self._desk.alarms.set(self._desk.now + longest, Timer.STALLED, call.id)
 
     def _watch(self, call: Call) -> None:
         longest = self._desk.policies.admission.longest_wait(self._desk.view, call)

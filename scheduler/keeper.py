@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from scheduler.actions import Release, Retain
 from scheduler.alarms import Timer
 from scheduler.desk import Desk
 from scheduler.state import EngineState, Program
-from scheduler.types import ProgramKey, Seconds
+from scheduler.types import CallId, ProgramKey, Seconds
 
 
 class Keeper:
@@ -55,7 +57,7 @@ class Keeper:
         program.gap_tools = (tool,)
         engine = self._desk.books.home(program)
         if program.member and engine is not None:
-            self._pin(program, engine, float("nan"))
+            self._pin(program, engine, math.nan)
             self.watch(program)
 
     def watch(self, program: Program) -> None:
@@ -72,6 +74,24 @@ class Keeper:
         if program is not None and program.gap_number == gap and program.gap_since is not None:
             self.release(program)
             self._desk.books.leave(program)
+
+    def make_room(self, name: CallId) -> None:
+        """An alarm has rung: if the call still waits for its first token, members in their gaps give up their KV.
+
+        The longest gaps go first, until there is room for the call; those that begin while it waits are not protected.
+        """
+        call = self._desk.books.calls.get(name)
+        if call is None or call.engine is None or call.first_token is not None:
+            return
+        engine = self._desk.books.engines[call.engine]
+        if call.id not in engine.running:
+            return
+        engine.stalled.add(call.id)
+        missing = call.reached
+        for program in sorted(engine.members.values(), key=_gap_since):
+            if missing > 0 and program.pin_until > self._desk.now:
+                missing -= program.context
+                self.release(program)
 
     def silent(self, key: ProgramKey) -> None:
         """An alarm for silence has rung: the program has ended, or the alarm is set anew."""
@@ -106,9 +126,13 @@ class Keeper:
     def _pin(self, program: Program, engine: EngineState, carried: Seconds) -> None:
         if not engine.spec.retention:
             return
-        ttl = self._desk.policies.retention.at_finish(self._desk.view, program, engine)
+        ttl = 0.0 if engine.stalled else self._desk.policies.retention.at_finish(self._desk.view, program, engine)
         program.pin_until = self._desk.now + ttl if ttl > 0 else 0.0
         if ttl == carried:
             return
         action = Retain(program.key, engine.id, ttl) if ttl > 0 else Release(program.key, engine.id)
         self._desk.actions.append(action)
+
+
+def _gap_since(program: Program) -> Seconds:
+    return math.inf if program.gap_since is None else program.gap_since

@@ -117,6 +117,8 @@ class EngineState:
     members: dict[ProgramKey, Program] = field(default_factory=dict)
     growth: Tokens = 0
     """What the members are expected still to grow by."""
+    stalled: set[CallId] = field(default_factory=set)
+    """Calls on it that have waited too long for their first token; meanwhile gaps are not protected."""
     backlog: Tokens = 0
     """Uncached prompt tokens of calls that were sent and have no first token yet."""
     foreign: Tokens = 0

@@ -35,6 +35,10 @@ class Admission(Protocol):
         """After this long in line the call enters whatever the verdict, so that none starves; may be infinite."""
         ...
 
+    def longest_stall(self, view: View, call: Call) -> Seconds:
+        """A program's later call that an engine has let wait this long makes members in their gaps give up their KV."""
+        ...
+
     def patience(self, view: View, program: Program) -> Seconds:
         """How long a gap may last until the program makes way: it keeps its KV only while nobody needs the room."""
         ...

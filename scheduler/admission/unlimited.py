@@ -24,5 +24,8 @@ class Unlimited:
     def longest_wait(self, view: View, call: Call) -> Seconds:
         return math.inf
 
+    def longest_stall(self, view: View, call: Call) -> Seconds:
+        return math.inf
+
     def patience(self, view: View, program: Program) -> Seconds:
         return math.inf

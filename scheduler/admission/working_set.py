@@ -29,6 +29,8 @@ class WorkingSet:
         min_patience: shortest such gap, in seconds.
         max_patience: longest such gap, in seconds.
         max_wait: seconds after which a program's first call enters though it does not fit.
+        max_stall: seconds that a later call may wait in its engine until members in their gaps give up their KV for
+            it. Without this the latest member waits alone for what all the others have outgrown.
     """
 
     limit: float = 1.0
@@ -37,6 +39,7 @@ class WorkingSet:
     min_patience: float = 1.0
     max_patience: float = 30.0
     max_wait: float = 300.0
+    max_stall: float = 3.0
 
     def holds(self, view: View, call: Call) -> bool:
         return not call.program.served
@@ -52,6 +55,9 @@ class WorkingSet:
 
     def longest_wait(self, view: View, call: Call) -> Seconds:
         return self.max_wait
+
+    def longest_stall(self, view: View, call: Call) -> Seconds:
+        return self.max_stall
 
     def patience(self, view: View, program: Program) -> Seconds:
         quantile = view.learned.gaps.quantile(program.key.tenant, program.gap_tools, self.gap_quantile)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from scheduler.actions import Dispatch, Reject, RejectReason, Release, Retain, Why
-from scheduler.events import CallArrived, EngineDraining, EngineObserved, EngineUp, PinOutcome, PinReported, ToolStarted
+from scheduler.events import (
+    CallArrived,
+    CallFirstToken,
+    EngineDraining,
+    EngineObserved,
+    EngineUp,
+    PinOutcome,
+    PinReported,
+    ToolStarted,
+)
 from scheduler.policy import PRESETS, Choice, PolicyConfig
 from scheduler.types import CallId, EngineId, PrefixMark, ProgramKey, TenantId
 from tests.scheduler.world import MODEL, World, key, spec
@@ -80,6 +89,46 @@ def test_no_call_waits_longer_than_the_policy_allows() -> None:
     assert starving in world.waiting
     world.later(1.0)
     assert last(world) == Dispatch(starving, EngineId("a"), 1, 1, 30.0, Why.AGED, 300.0)
+
+
+def crowd() -> tuple[World, CallId]:
+    """Programs p and q rest, p the longer, and the second call of r has been sent; gaps of 10 s are nothing unusual."""
+    world = World()
+    for _ in range(100):
+        world.brain.learned.gaps.observe("default", ("bash",), 10.0)
+    world.finish(world.call("r", tokens=900), prompt=900)
+    for name in ("p", "q"):
+        world.finish(world.call(name, tokens=900), prompt=900)
+        world.later(0.1)
+    return world, world.call("r", tokens=1800, turns=2)
+
+
+def test_a_later_call_that_waits_too_long_in_its_engine_gets_the_memory_of_the_longest_gap() -> None:
+    world, call = crowd()
+    world.later(2.9)
+    assert not [action for action in world.actions if isinstance(action, Release)]
+    world.later(0.1)
+    released = [action.program for action in world.actions if isinstance(action, Release)]
+    assert released == [key("p"), key("q")], "p alone has less than the call needs"
+    assert call in world.running
+
+
+def test_gaps_that_begin_while_a_later_call_is_stalled_are_not_protected() -> None:
+    world, call = crowd()
+    another = world.call("s", tokens=500)
+    world.later(3.0)
+    world.finish(another)
+    assert world.actions[-1] == Release(key("s"), EngineId("a"))
+    world.finish(call, prompt=1800)
+    assert world.brain.programs[key("r")].pin_until > world.now, "nothing is stalled any more"
+
+
+def test_first_calls_and_calls_whose_first_token_came_in_time_cost_nobody_their_memory() -> None:
+    world, call = crowd()
+    world.feed(CallFirstToken(world.now, call))
+    world.call("s", tokens=500)
+    world.later(9.0)
+    assert not [action for action in world.actions if isinstance(action, Release)]
 
 
 def test_a_program_keeps_its_rank_and_a_sub_agent_has_its_parents() -> None:
