@@ -115,7 +115,7 @@ def test_points_stay_within_what_the_engine_holds() -> None:
     ("fault", "message"),
     [
         (ServerError(), "refused a request with status 500: .*told to fail"),
-        (Garbage(), "sent 0 events and 0 prompt tokens for 2 tokens"),
+        (Garbage(), "reported 0 tokens of 2: it has to report usage"),
     ],
 )
 def test_an_engine_that_fails_is_told_as_it_failed(fault: Fault, message: str) -> None:
