@@ -50,7 +50,7 @@ def _timelines(outcomes: Sequence[ArmOutcome]) -> Iterable[str]:
     for name, calls in sides.items():
         found = [bar_row(row, rank) for rank, row in enumerate(rows(calls, prefill_rates(calls)), 1)]
         yield f"<h3>{escape(name)}</h3>"
-        yield bars(found, PHASES, axis, f"Timeline of the programs, {name}", "")
+        yield bars(found, PHASES, axis, 600, f"Timeline of the programs, {name}", "")
 
 
 def _answered(records: Iterable[CallRecord]) -> Iterable[CallResult]:

@@ -15,11 +15,12 @@ from simulator.report.axis import Axis, Tick
 
 COLUMNS = 4000
 """A plot's resolution in time: shorter things are shown only if a column's middle falls into them."""
-BARS_HEIGHT = 600
 MIN_PITCH, MAX_PITCH = 3, 18
 LINE = 14
 """The height of a line of text beside a chart."""
 COLOURS = 8
+_EDGE = ' class="edge"'
+"""A text at the right edge of a plot, which must not hang over it."""
 
 
 class Bar(NamedTuple):
@@ -64,30 +65,30 @@ class Area:
     tops: Sequence[Point]
 
 
-def bars(rows: Sequence[BarRow], styles: Mapping[str, str], x: Axis, label: str, caption: str) -> str:
-    """A row of coloured stretches for each of the rows.
+def bars(rows: Sequence[BarRow], styles: Mapping[str, str], x: Axis, height: int, label: str, caption: str) -> str:
+    """A row of coloured stretches for each of the rows, about `height` high if rows of a readable size allow it.
 
     `styles` names the bars' styles; where bars overlap, the one whose style comes later is seen.
     """
-    pitch = min(max(BARS_HEIGHT // max(len(rows), 1), MIN_PITCH), MAX_PITCH)
+    pitch = min(max(height // max(len(rows), 1), MIN_PITCH), MAX_PITCH)
     height = max(len(rows), 1) * pitch
     every = -(-LINE // pitch)
     names = [Tick((index + 0.5) / len(rows), rows[index].label) for index in range(0, len(rows), every)]
     paths = "".join(_bar_paths(rows, styles, x, pitch))
     data = f' data-seconds="{x.high:g}" data-rows="{escape(json.dumps([row.name for row in rows]))}"'
     body = f'{_grid(x.ticks(), [], height)}<g stroke-width="{max(pitch - pitch // 4, 2)}">{paths}</g><path class="cursor"/>'
-    tail = f"<output></output><figcaption>{escape(caption)} Arrow keys move through it.</figcaption>"
+    tail = f"<output></output>{_caption(caption)}"
     return _figure(
         "bars", f' tabindex="0" role="group" aria-label="{escape(label)}"{data}', body, height, names, x, tail
     )
 
 
 def curves(found: Sequence[Curve], x: Axis, y: Axis, height: int, label: str, caption: str) -> str:
-    """Lines of steps over each other; the colours are those of `curve_legend`."""
+    """Lines of steps over each other; the colours are those of `curve_styles`."""
+    styles = curve_styles(curve.name for curve in found)
     paths = "".join(
-        f'<path class="curve {curve_style(index)}" d="{_steps(curve.points, x, y, height)}">'
-        f"<title>{escape(curve.name)}</title></path>"
-        for index, curve in enumerate(found)
+        f'<path class="curve {style}" d="{_steps(curve.points, x, y, height)}"><title>{escape(curve.name)}</title></path>'
+        for style, curve in zip(styles, found, strict=True)
     )
     return _plot(paths, x, y, height, label, caption)
 
@@ -108,16 +109,19 @@ def legend(styles: Mapping[str, str]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
-def curve_style(index: int) -> str:
-    """The style of the curve at an index: a colour, and dashes when the colours come round again."""
-    return f"s{index % COLOURS}" + (" dashed" if index >= COLOURS else "")
+def curve_styles(names: Iterable[str]) -> dict[str, str]:
+    """The styles that curves of these names have in this order: a colour each, dashed when they come round again."""
+    return {f"s{index % COLOURS}{' dashed' * (index // COLOURS)}": name for index, name in enumerate(names)}
 
 
 def _plot(paths: str, x: Axis, y: Axis, height: int, label: str, caption: str) -> str:
     rungs = [Tick(1 - place, text) for place, text in y.ticks(max(height // 40, 2))]
     body = _grid(x.ticks(), rungs, height) + paths
-    tail = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return _figure("curves", f' role="img" aria-label="{escape(label)}"', body, height, rungs, x, tail)
+    return _figure("curves", f' role="img" aria-label="{escape(label)}"', body, height, rungs, x, _caption(caption))
+
+
+def _caption(text: str) -> str:
+    return f"<figcaption>{escape(text)}</figcaption>" if text else ""
 
 
 def _figure(kind: str, attributes: str, body: str, height: int, y: Sequence[Tick], x: Axis, tail: str) -> str:
@@ -130,7 +134,10 @@ def _figure(kind: str, attributes: str, body: str, height: int, y: Sequence[Tick
 
 
 def _texts(ticks: Iterable[Tick], side: str) -> str:
-    return "".join(f'<span style="{side}:{100 * place:.2f}%">{escape(text)}</span>' for place, text in ticks)
+    return "".join(
+        f'<span style="{side}:{100 * place:.2f}%"{_EDGE if side == "left" and place > 0.97 else ""}>{escape(text)}</span>'
+        for place, text in ticks
+    )
 
 
 def _grid(x: Iterable[Tick], y: Iterable[Tick], height: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -30,3 +30,12 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 def note(text: str) -> str:
     """A paragraph beside the matter."""
     return f'<p class="note">{escape(text)}</p>'
+
+
+def switch(name: str, title: str, choices: Mapping[str, str]) -> str:
+    """Lets the reader choose, by the text of its values, which parts with the attribute `data-<name>` are shown."""
+    inputs = "".join(
+        f'<label><input type="radio" name="{name}" value="{value}"{"" if index else " checked"}> {escape(text)}</label>'
+        for index, (value, text) in enumerate(choices.items())
+    )
+    return f'<fieldset class="switch"><legend>{escape(title)}</legend>{inputs}</fieldset>'

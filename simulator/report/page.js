@@ -1,14 +1,15 @@
 "use strict";
 
-// One preset is shown at a time; without a script, all are.
-const presets = document.querySelectorAll("input[name=preset]");
-function showPreset() {
-  for (const input of presets) {
-    for (const part of document.querySelectorAll(`[data-preset="${input.value}"]`)) part.hidden = !input.checked;
-  }
+// Of the parts that a switch stands for, one is shown at a time; without a script, all are.
+function show({ name, value, checked }) {
+  for (const part of document.querySelectorAll(`[data-${name}="${value}"]`)) part.hidden = !checked;
 }
-for (const input of presets) input.addEventListener("change", showPreset);
-showPreset();
+for (const fieldset of document.querySelectorAll(".switch")) {
+  const inputs = fieldset.querySelectorAll("input");
+  const showAll = () => inputs.forEach(show);
+  fieldset.addEventListener("change", showAll);
+  showAll();
+}
 
 // A chart of rows tells what is under the pointer or, by the arrow keys, under its cursor.
 for (const chart of document.querySelectorAll("figure.bars")) {
@@ -17,7 +18,9 @@ for (const chart of document.querySelectorAll("figure.bars")) {
   const names = JSON.parse(chart.dataset.rows);
   const { width, height } = svg.viewBox.baseVal;
   const seconds = Number(chart.dataset.seconds);
+  const readout = chart.querySelector("output");
   const at = { row: 0, share: 0 };
+  readout.textContent = "Point at a row, or use the arrow keys, to read it.";
 
   function tell() {
     const point = new DOMPoint(at.share * width, ((at.row + 0.5) * height) / names.length);
@@ -26,7 +29,7 @@ for (const chart of document.querySelectorAll("figure.bars")) {
     const detail = bar?.querySelector("title")?.textContent;
     const what = bar ? `${bar.dataset.what}${detail ? `: ${detail}` : ""}` : "nothing";
     cursor.setAttribute("d", `M0 ${point.y}H${width}M${point.x} 0V${height}`);
-    chart.querySelector("output").textContent =
+    readout.textContent =
       `${names[at.row]}, at ${(at.share * seconds).toFixed(seconds < 100 ? 1 : 0)} s: ${what}`;
   }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from scheduler.types import Seconds, Tokens
@@ -20,11 +20,11 @@ MIN_PREFILL: Tokens = 256
 class Phase(StrEnum):
     """What a program was doing. The value is the legend's text; where calls run side by side, the last one counts."""
 
-    GAP = "gap, KV lost"
-    RETAINED = "gap, KV retained"
     WAITING = "waiting"
     PREFILL = "prefill"
     DECODE = "decode"
+    RETAINED = "gap, KV retained"
+    GAP = "gap, KV lost"
 
     @property
     def style(self) -> str:
@@ -54,6 +54,12 @@ class Row:
 
     program: str
     spans: tuple[Span, ...]
+
+    def since_arrival(self) -> Row:
+        """The same with times since its own arrival."""
+        arrival = self.spans[0].start
+        spans = (replace(span, start=span.start - arrival, end=span.end - arrival) for span in self.spans)
+        return Row(self.program, tuple(spans))
 
 
 def prefill_rate(calls: Iterable[CallResult]) -> float:
