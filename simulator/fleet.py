@@ -88,6 +88,8 @@ def parse_fleet(text: str, model: str | None = None) -> tuple[EngineModel, ...]:
     seen: Counter[str] = Counter()
     engines: list[EngineModel] = []
     for part in text.split(","):
+        if part.strip() in FLEETS:
+            raise FleetError(f"{part.strip()!r} is a whole fleet, and stands alone")
         count, engine = _parse_part(part.strip(), model)
         for _ in range(count):
             engines.append(replace(engine, name=f"{engine.name}-{seen[engine.name]}"))
@@ -129,6 +131,8 @@ def _parse_options(part: str, words: list[str]) -> _Options:
             _unknown(
                 part, "option", word, OPTIONS, "N stands for a number above 0 in tpN, kvN, lenN, seqsN, batchN, memN"
             )
+    if values.get("mem", 0) > 100:
+        raise FleetError(f"{part!r}: memN is a percentage, at most 100")
     return _Options(weights, stock=stock, **values)
 
 

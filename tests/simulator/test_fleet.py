@@ -71,6 +71,8 @@ def test_a_calibrated_profile_is_a_fleet(tmp_path: Path) -> None:
         ("2xTPU", "there is no GPU or profile 'TPU'; known are H200, H100"),
         ("A100:w5", "there is no option 'w5'; did you mean 'w4'"),
         ("A100:tp", "there is no option 'tp'"),
+        ("hexgen,A100:w4", "'hexgen' is a whole fleet, and stands alone"),
+        ("A100:w4:mem101", "memN is a percentage, at most 100"),
         ("A100:kv0", "there is no option 'kv0'"),
         ("A100", "llama-3.1-70b in bf16 takes .* GiB more than"),
         ("A100:tp3", "cannot be divided among 3 GPUs"),
