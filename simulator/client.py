@@ -53,7 +53,10 @@ class _Waiter(NamedTuple):
 
 
 class Clients:
-    """Everybody who sends calls. Programs are read from their stream as they arrive, and forgotten when they end."""
+    """Everybody who sends calls. Programs are read from their stream as they arrive, and forgotten when they end.
+
+    They come in the order of their arrivals; a program's children may follow it whenever they arrive.
+    """
 
     def __init__(
         self,
@@ -74,6 +77,8 @@ class Clients:
         self._network = network
         self._rules = rules
         self._next: Program | None = None
+        self._coming = 0
+        """Children that have been read and have not arrived."""
         self._live: dict[str, LiveProgram] = {}
         self._past: OrderedDict[str, Mapping[str, Seconds]] = OrderedDict()
         self._waiters: dict[CallRef, list[_Waiter]] = {}
@@ -83,7 +88,7 @@ class Clients:
     @property
     def done(self) -> bool:
         """Every program has come and gone."""
-        return not self._live and self._next is None
+        return not self._live and self._next is None and not self._coming
 
     def stuck(self) -> Iterator[str]:
         """The calls that wait for the end of others."""
@@ -112,22 +117,26 @@ class Clients:
     # --- programs ---------------------------------------------------------------------------------------------------
 
     def _read(self, previous: Seconds) -> None:
-        """Reads the next program; it starts at its arrival."""
-        self._next = following = next(self._programs, None)
-        if following is None:
-            return
-        if following.arrival_s < previous:
-            raise WorkloadError(
-                f"program {following.id!r} arrives at {following.arrival_s:g} s, but comes after one that arrives at "
-                f"{previous:g} s: sort the programs by arrival_s"
-            )
-        self._clock.at(following.arrival_s, self._arrive)
+        """Reads on to the next program without a parent. Those before it are children, and know when to start."""
+        self._next = None
+        for program in self._programs:
+            if program.parent is None:
+                _check_order(program, previous)
+                self._next = program
+                self._clock.at(program.arrival_s, self._arrive)
+                return
+            self._coming += 1
+            self._clock.at(program.arrival_s, partial(self._arrive_late, program))
 
     def _arrive(self) -> None:
         arrived = self._next
         if arrived is not None:
-            self._read(arrived.arrival_s)
             self._start(arrived)
+            self._read(arrived.arrival_s)
+
+    def _arrive_late(self, child: Program) -> None:
+        self._coming -= 1
+        self._start(child)
 
     def _start(self, program: Program) -> None:
         if program.id in self._live or program.id in self._past:
@@ -223,4 +232,12 @@ class Clients:
                 final=rules.announce_end and not live.unsent,
                 arrived=self._clock.now,
             )
+        )
+
+
+def _check_order(program: Program, previous: Seconds) -> None:
+    if program.arrival_s < previous:
+        raise WorkloadError(
+            f"program {program.id!r} arrives at {program.arrival_s:g} s, but comes after one that arrives at "
+            f"{previous:g} s: sort the programs by arrival_s, each with its children behind it"
         )

@@ -72,7 +72,7 @@ def compare(
         policies: with different names.
         seeds: of arrivals, bytes a token, delays, and the policies' own choices.
         detail: kept in the simulations of the first seed; the figures need none.
-        alone: also runs each family of programs alone, for slowdowns; needs a trace that fits in memory.
+        alone: also runs each family of programs alone, for slowdowns.
         on_program: called when a program has ended.
 
     Raises:

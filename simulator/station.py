@@ -89,9 +89,7 @@ class Station:
         self.calls += 1
         if self.idle:
             self._began = self._clock.now
-            self._expect(self._clock.now)
-        else:
-            self._expect(self.engine.next_time)
+        self._expect(self.engine.next_time or self._clock.now)
         if not self._scraping:
             self._scraping = True
             self._clock.at(self._clock.now + SCRAPE, self._scrape)
@@ -133,7 +131,7 @@ class Station:
     def order(self, program: ProgramKey, ttl: Seconds) -> None:
         """An order for a program's pin reaches the engine; its answer carries news."""
         self.engine.retain(str(program), ttl, self._clock.now)
-        if not self.idle:
+        if self.engine.next_time is not None:
             self._expect(self.engine.next_time)
         self.watch(ttl)
         self._tell_reports()

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from simulator.fleet import EngineModel
 from workloads.arrivals import poisson_arrivals
 from workloads.program import Program, WorkloadError, check_workload
-
-_arrival = attrgetter("arrival_s")
 
 KEPT_CALLS = 250_000
 """A workload with more calls than this is read anew for each replay instead of being kept in memory."""
 
 
 class Trace:
-    """The programs that `read` yields, which has to yield the same ones each time."""
+    """The programs that `read` yields, which has to yield the same ones each time: by arrival, children after parents."""
 
     def __init__(self, read: Callable[[], Iterable[Program]], fleet: Sequence[EngineModel]) -> None:
         """Reads all of it once.
@@ -39,39 +36,27 @@ class Trace:
             raise WorkloadError("there are no programs in it")
         if self._kept is not None:
             check_workload(self._kept)
-            self._kept.sort(key=_arrival)
 
     def __iter__(self) -> Iterator[Program]:
-        """The programs, in the order of their recorded arrivals."""
+        """The programs, with their recorded arrivals."""
         return iter(self._read() if self._kept is None else self._kept)
 
     def arriving(self, rate: float | None, seed: int) -> Iterator[Program]:
         """The programs as a Poisson process of `rate` programs per second, or as recorded if that is None.
 
-        A child arrives with its parent. One that is kept in memory need not follow it directly.
+        A child arrives with its parent.
         """
-        if rate is None:
-            return iter(self)
-        redrawn = poisson_arrivals(self, rate, seed)
-        return redrawn if self._kept is None else iter(sorted(redrawn, key=_arrival))
+        return iter(self) if rate is None else poisson_arrivals(self, rate, seed)
 
     def families(self) -> Iterator[list[Program]]:
-        """The programs that wait for each other, or are parents of each other, together.
-
-        Raises:
-            WorkloadError: the workload is too large to be kept in memory.
-        """
-        if self._kept is None:
-            raise WorkloadError(f"it has {self.calls:,} calls; families can be told apart in up to {KEPT_CALLS:,}")
-        head: dict[str, str] = {}
-        for program in self._kept:
-            relatives = {edge.program for call in program.calls for edge in call.after if edge.program}
-            for other in relatives | ({program.parent} if program.parent else set()):
-                head[_head(head, other)] = _head(head, program.id)
-        families: dict[str, list[Program]] = {}
+        """Each program without a parent, with the children that follow it."""
+        family: list[Program] = []
         for program in self:
-            families.setdefault(_head(head, program.id), []).append(program)
-        yield from families.values()
+            if family and program.parent is None:
+                yield family
+                family = []
+            family.append(program)
+        yield family
 
 
 def check_fits(programs: Iterable[Program], fleet: Sequence[EngineModel]) -> Iterator[Program]:
@@ -93,10 +78,3 @@ def check_fits(programs: Iterable[Program], fleet: Sequence[EngineModel]) -> Ite
                     f"context of {limit:,}, or leave that engine out"
                 )
         yield program
-
-
-def _head(head: Mapping[str, str], name: str) -> str:
-    """The one that stands for all relatives of `name`."""
-    while head.get(name, name) != name:
-        name = head[name]
-    return name

@@ -95,7 +95,8 @@ def simulate(
     """Replays programs on a fleet under a policy.
 
     Args:
-        programs: in the order of their arrivals; they are read as they arrive and forgotten when they end.
+        programs: in the order of their arrivals, children after their parents; read as they arrive, and forgotten
+            when they end.
         fleet: the engines, which all serve the same model.
         policy: what the brain runs.
         seed: of everything random: bytes a token, delays, the policies' own choices.

@@ -1,0 +1,78 @@
+"""A comparison as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeAlias
+
+from simulator.compare import Comparison
+from simulator.report.whole import write_whole
+from simulator.result import ProgramResult, Simulation
+from simulator.summary import FIGURES
+
+FORMAT = "agentserve-simulation/1"
+
+Plain: TypeAlias = dict[str, object]
+
+
+def write_json(comparison: Comparison, path: Path) -> None:
+    """Writes the figures with their intervals, and every simulation with its engines and programs.
+
+    Raises:
+        OSError: it cannot be written there; what was at the path before is untouched.
+    """
+    content: Plain = {
+        "format": FORMAT,
+        "policies": comparison.policies,
+        "seeds": comparison.seeds,
+        "figures": [_figures(comparison, policy) for policy in comparison.policies],
+        "simulations": [_simulation(simulation) for simulation in comparison.simulations],
+    }
+    write_whole(path, _lines(content))
+
+
+def _lines(content: Plain) -> Iterator[str]:
+    yield from json.JSONEncoder(indent=1).iterencode(content)
+    yield "\n"
+
+
+def _figures(comparison: Comparison, policy: str) -> Plain:
+    """Means over the seeds, and ratios to the first policy's."""
+    figures: Plain = {"policy": policy}
+    for figure in FIGURES:
+        ratio = comparison.ratio(figure, policy)
+        figures[figure.name] = {
+            "mean": comparison.mean(figure, policy),
+            "by_seed": [figure.of(summary) for summary in comparison.summaries[policy]],
+            "ratio": None if ratio is None else asdict(ratio),
+        }
+    return figures
+
+
+def _simulation(simulation: Simulation) -> Plain:
+    return {
+        "policy": simulation.policy,
+        "seed": simulation.seed,
+        "makespan": simulation.makespan,
+        "cost": asdict(simulation.cost),
+        "engines": [
+            {
+                "name": engine.name,
+                "hardware": engine.hardware,
+                "kv_tokens": engine.kv_tokens,
+                "calls": engine.calls,
+                "busy": engine.busy,
+                "preemptions": engine.preemptions,
+                "pins": {outcome.value: count for outcome, count in engine.pins.items()},
+            }
+            for engine in simulation.engines
+        ],
+        "programs": [_program(program, simulation) for program in simulation.programs],
+    }
+
+
+def _program(program: ProgramResult, simulation: Simulation) -> Plain:
+    return {**asdict(program), "completion": program.completion, "alone": simulation.alone.get(program.program)}
