@@ -37,14 +37,20 @@ class Keeper:
             return
         program.gap_since = self._desk.now
         program.gap_tools = tools
+        program.gap_overdue = False
         self._desk.books.rest(program, engine)
-        self._pin(program, engine, carried)
+        if self._desk.policies.admission.keeps(self._desk.view, program):
+            self._pin(program, engine, carried)
+        else:
+            self._unpin(program, engine, carried)
+            self._desk.books.leave(program)
         self.watch(program)
 
     def come_back(self, program: Program) -> None:
         """The program's next call has arrived: learns how long its gap was."""
         if program.gap_since is None:
             return
+        self._learn_return(program, came_back=True)
         gap = self._desk.now - program.gap_since
         self._desk.books.learned.gaps.observe(program.key.tenant, program.gap_tools, gap)
         program.gap_since = None
@@ -72,6 +78,8 @@ class Keeper:
         """An alarm for a gap has rung: if it is still that gap, the program makes way."""
         program = self._desk.books.programs.get(key)
         if program is not None and program.gap_number == gap and program.gap_since is not None:
+            self._learn_return(program, came_back=False)
+            program.gap_overdue = True
             self.release(program)
             self._desk.books.leave(program)
 
@@ -113,6 +121,8 @@ class Keeper:
 
     def end(self, program: Program) -> None:
         """The program has ended: forgets it, and learns from what it was."""
+        if program.gap_since is not None:
+            self._learn_return(program, came_back=False)
         self.release(program)
         self._desk.books.leave(program)
         learned = self._desk.books.learned
@@ -123,15 +133,28 @@ class Keeper:
             learned.turns.add_program(program.served)
         del self._desk.books.programs[program.key]
 
+    def _learn_return(self, program: Program, *, came_back: bool) -> None:
+        """What became of a gap, unless it was called too long before."""
+        if not program.gap_overdue:
+            stats = self._desk.books.learned.workflow(program.key.tenant, program.workflow)
+            stats.returns(program.served).add(float(came_back))
+
     def _pin(self, program: Program, engine: EngineState, carried: Seconds) -> None:
         if not engine.spec.retention:
             return
         ttl = 0.0 if engine.stalled else self._desk.policies.retention.at_finish(self._desk.view, program, engine)
-        program.pin_until = self._desk.now + ttl if ttl > 0 else 0.0
-        if ttl == carried:
+        if ttl <= 0:
+            self._unpin(program, engine, carried)
             return
-        action = Retain(program.key, engine.id, ttl) if ttl > 0 else Release(program.key, engine.id)
-        self._desk.actions.append(action)
+        program.pin_until = self._desk.now + ttl
+        if ttl != carried:
+            self._desk.actions.append(Retain(program.key, engine.id, ttl))
+
+    def _unpin(self, program: Program, engine: EngineState, carried: Seconds) -> None:
+        """Begins a gap without a pin: takes back the one that the engine may have set by itself."""
+        program.pin_until = 0.0
+        if engine.spec.retention and carried != 0:
+            self._desk.actions.append(Release(program.key, engine.id))
 
 
 def _gap_since(program: Program) -> Seconds:

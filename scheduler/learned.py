@@ -14,6 +14,10 @@ DELAY_WINDOW = 200
 """Queueing delays of calls that had lost their KV: samples kept for Continuum's T."""
 
 
+RETURNS = (0.75, 4)
+"""What is believed of a workflow's chance of return at first, and how many programs that belief counts for."""
+
+
 @dataclass(slots=True)
 class Average:
     """A mean that follows its samples: exact over the first `memory` of them, exponential afterwards."""
@@ -37,6 +41,14 @@ class WorkflowStats:
     """Output tokens of a call."""
     calls: Average = field(default_factory=lambda: Average(0.0))
     """Calls of a program."""
+    second: Average = field(default_factory=lambda: Average(*RETURNS))
+    """Share of programs that come back in time after their first call."""
+    further: Average = field(default_factory=lambda: Average(*RETURNS))
+    """Share of later calls after which the program comes back in time."""
+
+    def returns(self, served: int) -> Average:
+        """The chance that a program with `served` answered calls comes back before its gap is called too long."""
+        return self.second if served <= 1 else self.further
 
 
 @dataclass(slots=True)
@@ -119,7 +131,13 @@ class Learned:
         return {
             "gaps": self.gaps.to_json(),
             "workflows": [
-                [*key, *(_plain(average) for average in (stats.peak, stats.output, stats.calls))]
+                [
+                    *key,
+                    *(
+                        _plain(average)
+                        for average in (stats.peak, stats.output, stats.calls, stats.second, stats.further)
+                    ),
+                ]
                 for key, stats in self.workflows.items()
             ],
             "tokens_per_byte": _plain(self.tokens_per_byte),

@@ -47,6 +47,8 @@ class Program:
     gap_since: Seconds | None = None
     gap_tools: tuple[str, ...] = ()
     gap_number: int = 0
+    gap_overdue: bool = False
+    """The present gap has outlasted the admission policy's patience."""
     pin_until: Seconds = 0.0
     """Its KV is pinned until then; 0 if it is not."""
     ending: bool = False

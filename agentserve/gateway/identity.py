@@ -21,6 +21,10 @@ SESSION_HEADERS = (b"x-session-id", b"x-claude-code-session-id", b"session-id", 
 CONTEXT_IDS = ("session_id", "task_id", "agent_id")
 """The ids of an `agentic_context`; those that are there are joined by slashes."""
 
+UNNAMED = "unnamed"
+"""The workflow of calls whose client names neither workflow nor program. Single questions are among them: how often
+they are followed by another is learned apart from programs that have a name."""
+
 Headers = Mapping[bytes, bytes]
 """Lower-case names."""
 
@@ -34,6 +38,11 @@ class Source(StrEnum):
     PROMPT_CACHE_KEY = "prompt_cache_key"
     HISTORY = "history"
     NONE = "none"
+
+    @property
+    def is_name(self) -> bool:
+        """Whether the client said which program it is, instead of our finding out."""
+        return self not in (Source.HISTORY, Source.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ def identify(headers: Headers, request: Request, history: History) -> Identity:
         program=program,
         source=source,
         parent=_key(parent) if parent else None,
-        workflow=_header(headers, b"x-agentserve-workflow"),
+        workflow=_header(headers, b"x-agentserve-workflow") or ("" if source.is_name else UNNAMED),
         stage=_header(headers, b"x-agentserve-stage"),
         deadline=_deadline(headers),
         final=_final(headers),

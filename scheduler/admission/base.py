@@ -39,6 +39,10 @@ class Admission(Protocol):
         """A program's later call that an engine has let wait this long makes members in their gaps give up their KV."""
         ...
 
+    def keeps(self, view: View, program: Program) -> bool:
+        """Whether a program that begins a gap stays a member; if not, it makes way at once."""
+        ...
+
     def patience(self, view: View, program: Program) -> Seconds:
         """How long a gap may last until the program makes way: it keeps its KV only while nobody needs the room."""
         ...

@@ -27,5 +27,8 @@ class Unlimited:
     def longest_stall(self, view: View, call: Call) -> Seconds:
         return math.inf
 
+    def keeps(self, view: View, program: Program) -> bool:
+        return True
+
     def patience(self, view: View, program: Program) -> Seconds:
         return math.inf

@@ -31,6 +31,8 @@ class WorkingSet:
         max_wait: seconds after which a program's first call enters though it does not fit.
         max_stall: seconds that a later call may wait in its engine until members in their gaps give up their KV for
             it. Without this the latest member waits alone for what all the others have outgrown.
+        min_return: a program of a workflow whose programs come back less often than this makes way at once: single
+            questions reserve no memory once they have been answered.
     """
 
     limit: float = 1.0
@@ -40,6 +42,7 @@ class WorkingSet:
     max_patience: float = 30.0
     max_wait: float = 300.0
     max_stall: float = 3.0
+    min_return: float = 0.3
 
     def holds(self, view: View, call: Call) -> bool:
         return not call.program.served
@@ -58,6 +61,10 @@ class WorkingSet:
 
     def longest_stall(self, view: View, call: Call) -> Seconds:
         return self.max_stall
+
+    def keeps(self, view: View, program: Program) -> bool:
+        stats = view.learned.workflow(program.key.tenant, program.workflow)
+        return stats.returns(program.served).value >= self.min_return
 
     def patience(self, view: View, program: Program) -> Seconds:
         quantile = view.learned.gaps.quantile(program.key.tenant, program.gap_tools, self.gap_quantile)

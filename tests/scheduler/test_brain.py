@@ -91,6 +91,39 @@ def test_no_call_waits_longer_than_the_policy_allows() -> None:
     assert last(world) == Dispatch(starving, EngineId("a"), 1, 1, 30.0, Why.AGED, 300.0)
 
 
+def test_programs_that_never_come_back_soon_reserve_nothing_after_their_answer() -> None:
+    world = World()
+    for number in range(10):
+        world.finish(world.call(f"single{number}"))
+        world.later(60.0)
+    world.finish(world.call("another"))
+    assert world.actions[-1] == Release(key("another"), EngineId("a"))
+    assert world.occupied() == 0
+
+
+def test_programs_that_come_back_again_keep_their_memory_again() -> None:
+    world = World()
+    for number in range(10):
+        world.finish(world.call(f"single{number}"))
+        world.later(60.0)
+    for number in range(20):
+        world.finish(world.call(f"agent{number}"))
+        world.finish(world.call(f"agent{number}", tokens=1000, turns=2, final=True), prompt=1000)
+    world.finish(world.call("another"))
+    assert world.occupied() > 0
+    assert world.brain.programs[key("another")].pin_until == world.now + 30.0
+
+
+def test_a_first_call_and_later_calls_are_told_apart() -> None:
+    world = World()
+    for number in range(12):
+        world.finish(world.call(f"single{number}"))
+        world.later(60.0)
+    world.finish(world.call("p"))
+    world.finish(world.call("p", tokens=1000, turns=2), prompt=1000)
+    assert world.brain.programs[key("p")].member, "who has come back once may well do so again"
+
+
 def crowd() -> tuple[World, CallId]:
     """Programs p and q rest, p the longer, and the second call of r has been sent; gaps of 10 s are nothing unusual."""
     world = World()
