@@ -164,6 +164,8 @@ def _bar_paths(rows: Sequence[BarRow], styles: Mapping[str, str], x: Axis, pitch
 def _steps(points: Sequence[Point], x: Axis, y: Axis, height: int) -> str:
     parts: list[str] = []
     for point in points:
+        if point.x > x.high:
+            break
         across, down = f"{x.place(point.x) * COLUMNS:.0f}", f"{(1 - y.place(point.y)) * height:.1f}"
         parts.append(f"H{across}V{down}" if parts else f"M{across} {down}")
     return "".join(parts)

@@ -9,12 +9,13 @@ from html import escape
 from itertools import pairwise
 from typing import TypeVar
 
-from scheduler.types import Tokens
+from scheduler.types import Seconds, Tokens
 from simulator.report.axis import Axis, time_axis
 from simulator.report.chart import Area, Bar, BarRow, Curve, Point, areas, bars, curve_styles, curves, legend
 from simulator.report.document import note
 from simulator.report.timeline import PHASES, Phase, bar_row, prefill_rates, rows
 from simulator.result import EngineResult, EngineSample, Holding, Simulation
+from workloads.records import percentile
 
 MAX_PROGRAMS = 200
 """Rows of a timeline: of more programs, as many at even distances in the order of arrival."""
@@ -58,10 +59,16 @@ class Frame:
         longest = max((max(sample.held, sample.waiting) for sample in samples), default=0)
         return cls(
             ranks={program.program: rank for rank, program in enumerate(arrived, 1)},
-            time=time_axis(max(run.makespan for run in simulations)),
-            life=time_axis(max(program.completion for run in simulations for program in run.programs)),
+            time=time_axis(_most([program.finished for run in simulations for program in run.programs])),
+            life=time_axis(_most([program.completion for run in simulations for program in run.programs])),
             queue=Axis(0, max(longest, 4)),
         )
+
+
+def _most(times: Sequence[Seconds]) -> Seconds:
+    """Where an axis of these times ends: at the last one, or before it where a few are far above all others."""
+    usual, last = percentile(times, 0.9), max(times)
+    return last if last <= 4 * usual else 2 * usual
 
 
 def sampled(simulation: Simulation) -> bool:
@@ -81,11 +88,12 @@ def sections(simulation: Simulation, frame: Frame) -> Iterator[str]:
 def _timeline(simulation: Simulation, frame: Frame) -> Iterator[str]:
     shown = set(_spaced(list(frame.ranks), MAX_PROGRAMS))
     found = rows((call for call in simulation.calls if call.program in shown), prefill_rates(simulation.calls))
+    found.sort(key=lambda row: frame.ranks[row.program])
     yield "<h3>Programs</h3>"
     yield note(
         f"{_selection(len(found), len(frame.ranks))}, a row each in the order of arrival. A call's time to first token "
         "is split into waiting and prefill by its engine's best prefill rate; whether a gap's KV was retained shows in "
-        "how much of the next prompt was cached."
+        "how much of the next prompt was cached. What comes long after nine tenths of the programs is cut off."
     )
     yield legend(PHASES)
     for clock, axis, timed in (

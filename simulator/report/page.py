@@ -63,11 +63,7 @@ def _subject(simulations: Sequence[Simulation]) -> str:
     kinds = groupby(first.engines, key=_kind)
     engines = ", ".join(f"{len(list(same))} × {kind}" for kind, same in kinds)
     calls = sum(program.calls for program in first.programs)
-    seeding = (
-        f"seed {seeds[0]}"
-        if len(seeds) == 1
-        else f"{len(seeds)} seeds, the charts of a preset's course of seed {first.seed}"
-    )
+    seeding = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds, of which timelines show {first.seed}"
     return f"{len(first.programs):,} programs of {calls:,} calls on {engines}; {seeding}."
 
 

@@ -83,6 +83,13 @@ def test_a_curve_goes_in_steps() -> None:
     assert drawn(html, "curve s0") == [f"M0 100.0H{COLUMNS // 2}V50.0"]
 
 
+def test_a_curve_ends_with_its_axis() -> None:
+    found = [Curve("c", [Point(0.0, 0.0), Point(5.0, 1.0), Point(11.0, 2.0)])]
+    assert drawn(curves(found, time_axis(10.0), Axis(0, 2), 100, "a label", ""), "curve s0") == [
+        f"M0 100.0H{COLUMNS // 2}V50.0"
+    ]
+
+
 def test_curves_are_dashed_when_the_colours_come_round_again() -> None:
     styles = list(curve_styles(str(number) for number in range(16)))
     assert len(set(styles)) == 16

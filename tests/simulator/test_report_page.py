@@ -136,6 +136,16 @@ def test_a_thousand_programs_are_sampled_and_the_page_says_so(tmp_path: Path) ->
     assert len(html) < 1_000_000
 
 
+def test_a_program_that_outlasts_all_others_does_not_squeeze_them(tmp_path: Path) -> None:
+    found = simulation(programs=20)
+    last = replace(found.programs[0], finished=1e6)
+    html = page(tmp_path, found, replace(found, policy="late", programs=(last, *found.programs[1:])))
+    start, life, *_ = Parts(html).having("data-seconds")
+    assert float(start or "") < 100
+    assert float(life or "") < 100
+    assert "is cut off" in html
+
+
 def test_only_the_first_engines_of_a_large_fleet_are_shown_and_the_page_says_so(tmp_path: Path) -> None:
     found = simulation()
     fleet = tuple(replace(found.engines[0], name=f"e{number}") for number in range(100))
