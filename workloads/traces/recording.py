@@ -21,10 +21,10 @@ from workloads.program import MAX_TOKENS, Program, Seconds, Tokens, WorkloadErro
 from workloads.records import CallRecord
 from workloads.traces.damage import Damage
 from workloads.traces.observed import Mark, MarkPlaces, Observed, Run, family
-from workloads.traces.source import Source, open_sources
+from workloads.traces.source import Source, open_sources, readable
 
 _Time = Annotated[Seconds, Field(ge=0, allow_inf_nan=False)]
-_Length = Annotated[Tokens, Field(ge=1, le=MAX_TOKENS)]
+_Length = Annotated[Tokens, Field(ge=0, le=MAX_TOKENS)]
 _Size = Annotated[int, Field(ge=0)]
 
 
@@ -63,7 +63,7 @@ class RecordedCall:
     sent_s: _Time | None = None
     first_token_s: _Time | None = None
     prompt_tokens: _Length | None = None
-    cached_tokens: Annotated[Tokens, Field(ge=0, le=MAX_TOKENS)] | None = None
+    cached_tokens: _Length | None = None
     output_tokens: _Length | None = None
     tools: tuple[str, ...] = ()
 
@@ -75,14 +75,17 @@ class RecordedCall:
 
     @property
     def observed(self) -> Observed | None:
-        """What a program can be made of; None of a call that did not finish, or whose lengths are not known."""
-        if self.status is not CallStatus.FINISHED or self.prompt_tokens is None or self.output_tokens is None:
+        """What a program can be made of; None of a call that did not finish, or whose lengths are not known.
+
+        An empty answer becomes one token.
+        """
+        if self.status is not CallStatus.FINISHED or not self.prompt_tokens or self.output_tokens is None:
             return None
         return Observed(
             begin_s=self.arrived_s,
             end_s=self.ended_s,
             prompt_tokens=self.prompt_tokens,
-            output_tokens=self.output_tokens,
+            output_tokens=max(1, self.output_tokens),
             prompt_bytes=self.prompt_bytes,
             marks=tuple(Mark(*mark) for mark in self.marks if mark[1]),
             tool=self.tools[0] if self.tools else "",
@@ -117,10 +120,11 @@ def read_observed(path: Path) -> list[CallRecord]:
     """
     records: list[CallRecord] = []
     for source in open_sources(path):
-        index = _Index(source, Damage(skip=False))
-        for names in index.families():
-            for name in names:
-                records += _records(index.calls(name), index.start_s)
+        with readable(source.name):
+            index = _Index(source, Damage(skip=False))
+            for names in index.families():
+                for name in names:
+                    records += _records(index.calls(name), index.start_s)
     return records
 
 

@@ -9,6 +9,7 @@ import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from tempfile import SpooledTemporaryFile
@@ -65,11 +66,18 @@ def open_sources(path: Path) -> Iterator[Source]:
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     for file in files:
         label = file.relative_to(path) if path.is_dir() else PurePath(path.name)
-        try:
+        with readable(str(file)):
             yield from _members(file) if tarfile.is_tarfile(file) else _single(file, label)
-        except _UNREADABLE as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise WorkloadError(f"{file} cannot be read: {reason}") from error
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Turns what goes wrong in reading or unpacking a file into a `WorkloadError` that names it."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise WorkloadError(f"{name} cannot be read: {reason}") from error
 
 
 def _single(path: Path, label: PurePath) -> Iterator[Source]:

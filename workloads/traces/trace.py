@@ -11,8 +11,8 @@ from workloads.budget import ContextBudget
 from workloads.program import Program, Seconds, WorkloadError, check_workload
 from workloads.redraw import redraw_gaps
 from workloads.traces.damage import Damage
-from workloads.traces.formats import FORMATS, Format, detect
-from workloads.traces.source import Source, open_sources
+from workloads.traces.formats import FORMATS, detect
+from workloads.traces.source import Source, open_sources, readable
 
 Gaps: TypeAlias = Literal["recorded", "redrawn"]
 
@@ -58,21 +58,22 @@ class Trace(Iterator[Program]):
     def _read(self) -> Iterator[Program]:
         found = 0
         for source in open_sources(self._path):
-            form = detect(source)
-            if form is None:
-                self.ignored.append(source.name)
-                continue
-            self._offset_s = self._latest_s
-            for family in self._families(source, form):
-                if found == self._limit:
-                    return
-                found += 1
-                yield from family
+            with readable(source.name):
+                for family in self._families(source):
+                    if found == self._limit:
+                        return
+                    found += 1
+                    yield from family
         if found == 0 and not self.skipped:
             raise WorkloadError(self._nothing())
 
-    def _families(self, source: Source, form: Format) -> Iterator[list[Program]]:
+    def _families(self, source: Source) -> Iterator[list[Program]]:
         """Each program with its children, prepared."""
+        form = detect(source)
+        if form is None:
+            self.ignored.append(source.name)
+            return
+        self._offset_s = self._latest_s
         family: list[Program] = []
         for program in form.read(source, self._damage):
             if family and program.parent is None:
