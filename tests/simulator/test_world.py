@@ -41,7 +41,8 @@ def programs(draw: st.DrawFn) -> list[Program]:
     """Programs whose calls wait for any earlier ones, with shared prefixes and with children."""
     made: list[Program] = []
     for number in range(draw(st.integers(1, 6))):
-        parent = made[-1] if made and draw(st.booleans()) else None
+        nested = draw(st.booleans())
+        parent = made[-1] if made and nested else None
         calls: list[Call] = []
         for turn in range(draw(st.integers(1, 5))):
             after = draw(st.lists(st.sampled_from(calls), unique=True)) if calls else []
