@@ -69,14 +69,18 @@ def serve(
     policy: Annotated[
         str | None, typer.Option(help="A preset of `agentserve policies`, instead of the file's.")
     ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Record every call, without its text, to this file, to be simulated.")
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log in detail.")] = False,
 ) -> None:
     """Serve the OpenAI API in front of the engines that the configuration names or launches."""
+    overrides = {"listen": listen, "policy": policy, "record": None if record is None else str(record)}
     try:
         if config is None:
-            chosen = default_config(demo_model.DEFAULT_PATH, listen=listen, policy=policy)
+            chosen = default_config(demo_model.DEFAULT_PATH, **overrides)
         else:
-            chosen = load(config, listen=listen, policy=policy)
+            chosen = load(config, **overrides)
     except ConfigError as error:
         fail(str(error))
     if not installed.has_vllm() and any(engine.launch for _, engine in chosen.engines):

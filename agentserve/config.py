@@ -195,6 +195,8 @@ class Config(Section):
     """Where what was learned is loaded from and saved to."""
     event_log: PathText | None = None
     """Where every event of the brain is written, for `agentserve replay-log`."""
+    record: PathText | None = None
+    """Where every call is recorded, without its text, to be simulated."""
     allow: list[str] = []
     """Engine-control fields of a request that clients may send themselves."""
 

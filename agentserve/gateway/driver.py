@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from agentserve.engines.base import Engine, PinReport, Pulse
 from agentserve.gateway.interrupt import Cause, Interruptible
@@ -73,14 +73,14 @@ class Ticket:
 class Driver:
     """Owns the brain of one gateway. Everything happens in one event loop; nothing here waits."""
 
-    def __init__(self, brain: Brain, metrics: Metrics, record: Record | None = None) -> None:
+    def __init__(self, brain: Brain, metrics: Metrics, records: Sequence[Record] = ()) -> None:
         self.brain = brain
         self.metrics = metrics
         self.engines: dict[EngineId, Engine] = {}
         """Those that are up."""
         self.specs: dict[EngineId, EngineSpec] = {}
         """Of every engine that has ever been up."""
-        self._record = record
+        self._records = records
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.time()
         self._last = 0.0
@@ -99,8 +99,8 @@ class Driver:
     def handle(self, event: Event) -> None:
         """Gives the brain an event and does what it decides. `event.at` is `now()`."""
         decision = self.brain.handle(event)
-        if self._record is not None:
-            self._record(event, decision)
+        for record in self._records:
+            record(event, decision)
         for action in decision.actions:
             self._act(action)
         self._set_alarm(decision.next_wakeup)

@@ -20,6 +20,7 @@ from agentserve.gateway.fleet import Fleet
 from agentserve.gateway.gauges import Gauges
 from agentserve.gateway.inference import Inference
 from agentserve.gateway.metrics import Metrics
+from agentserve.gateway.recorder import Recorder, RecordingError
 from agentserve.gateway.state import StateError, keep_state, load_state, save_state
 from scheduler.brain import Brain
 
@@ -48,9 +49,13 @@ def run(config: Config) -> int:
         logger.error("%s", error)
         return 2
     try:
-        asyncio.run(_serve(config, brain, listener))
+        with listener:
+            asyncio.run(_serve(config, brain, listener))
     except KeyboardInterrupt:
         pass
+    except RecordingError as error:
+        logger.error("%s", error)
+        return 2
     return 0
 
 
@@ -97,7 +102,9 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     `engines` are those of `config`, in its order.
     """
     log = EventLog(config.event_log, brain) if config.event_log else None
-    driver = Driver(brain, Metrics(), log.record if log else None)
+    metrics = Metrics()
+    recorder = Recorder(config.record, metrics.registry) if config.record else None
+    driver = Driver(brain, metrics, [each.record for each in (log, recorder) if each is not None])
     supervisors = {engine.name: Supervisor(engine, driver, logger.info) for engine in engines}
     pools: dict[str, list[Supervised]] = {}
     for (pool, _), engine in zip(config.engines, engines, strict=True):
@@ -115,7 +122,8 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         driver.close()
-        if log is not None:
-            log.close()
+        for each in (log, recorder):
+            if each is not None:
+                each.close()
         if config.state is not None:
             save_state(config.state, brain.learned)

@@ -1,0 +1,231 @@
+"""What happened to every call, in a file that `workloads.traces.load` makes programs of. It holds no text.
+
+A call is one line, written when it has ended, in groups, by a thread of its own: a crash loses the last quarter of a
+second and the calls under way. An existing recording is continued. A write that fails, because the disk is full for
+instance, loses the calls of its group, which are counted; the next group is tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter
+
+from scheduler.actions import Dispatch, Reject
+from scheduler.brain import Decision
+from scheduler.events import (
+    CallArrived,
+    CallCancelled,
+    CallFailed,
+    CallFinished,
+    CallFirstToken,
+    CallSent,
+    DispatchFailed,
+    Event,
+)
+from scheduler.types import DEFAULT_TENANT, CallId, ProgramKey, Seconds, Usage
+from workloads.program import WorkloadError
+from workloads.traces.recording import RECORDING, CallStatus, RecordedCall
+
+INTERVAL: Seconds = 0.25
+"""Between two groups."""
+MAX_WAITING = 16_384
+"""Calls that may wait to be written; further ones are lost."""
+_TAIL = 1 << 16
+
+logger = logging.getLogger(__name__)
+
+
+class RecordingError(Exception):
+    """A recording cannot be begun or continued. The message says why and what to do."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call under way; times are the driver's."""
+
+    arrival: CallArrived
+    dispatch: Dispatch | None = None
+    dispatched: Seconds | None = None
+    sent: Seconds | None = None
+    first_token: Seconds | None = None
+
+    def leave_engine(self) -> None:
+        """Back to waiting."""
+        self.dispatch = self.dispatched = self.sent = self.first_token = None
+
+
+class Recorder:
+    """Watches the events of one driver, from its first."""
+
+    def __init__(self, path: Path, registry: CollectorRegistry) -> None:
+        """Begins the file, or continues it.
+
+        Raises:
+            RecordingError: the file cannot be written, or is something else.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = _open(path)
+        except (OSError, WorkloadError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise RecordingError(
+                f"{path} cannot be recorded to: {reason}; choose another file with `record`"
+            ) from error
+        self._path = path
+        self._lost = Counter("agentserve_recording_lost", "Calls that could not be recorded.", registry=registry)
+        self._start = time.time()
+        """When the driver's clock began."""
+        self._calls: dict[CallId, _Call] = {}
+        self._waiting: deque[RecordedCall] = deque()
+        self._failing = False
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+
+    def record(self, event: Event, decision: Decision) -> None:
+        """Takes an event and what was decided."""
+        match event:
+            case CallArrived():
+                self._calls[event.call] = _Call(event)
+            case CallSent():
+                self._calls[event.call].sent = event.at
+            case CallFirstToken():
+                self._calls[event.call].first_token = event.at
+            case DispatchFailed():
+                self._calls[event.call].leave_engine()
+            case CallFinished():
+                self._end(event.at, event.call, CallStatus.FINISHED, event.usage, event.tools)
+            case CallFailed():
+                self._end(event.at, event.call, CallStatus.FAILED)
+            case CallCancelled():
+                self._end(event.at, event.call, CallStatus.CANCELLED)
+        for action in decision.actions:
+            match action:
+                case Dispatch():
+                    call = self._calls[action.call]
+                    call.dispatch, call.dispatched = action, event.at
+                case Reject():
+                    self._end(event.at, action.call, CallStatus.REJECTED)
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._closing.set()
+        self._thread.join()
+        self._file.close()
+
+    def _end(
+        self, at: Seconds, name: CallId, status: CallStatus, usage: Usage | None = None, tools: tuple[str, ...] = ()
+    ) -> None:
+        call = self._calls.pop(name)
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting.append(self._line(call, at, status, usage, tools))
+        else:
+            self._lost.inc()
+
+    def _line(
+        self, call: _Call, at: Seconds, status: CallStatus, usage: Usage | None, tools: tuple[str, ...]
+    ) -> RecordedCall:
+        arrival, dispatch = call.arrival, call.dispatch
+        return RecordedCall(
+            program=_name(arrival.program),
+            arrived_s=self._start + arrival.at,
+            ended_s=self._start + at,
+            model=arrival.model,
+            prompt_bytes=arrival.prompt_bytes,
+            status=status,
+            marks=arrival.prefix,
+            parent=None if arrival.parent is None else _name(arrival.parent),
+            workflow=arrival.workflow,
+            stage=arrival.stage,
+            engine=None if dispatch is None else dispatch.engine,
+            why=None if dispatch is None else dispatch.why.value,
+            dispatched_s=self._wall(call.dispatched),
+            sent_s=self._wall(call.sent),
+            first_token_s=self._wall(call.first_token),
+            prompt_tokens=None if usage is None else usage.prompt,
+            cached_tokens=None if usage is None else usage.cached,
+            output_tokens=None if usage is None else usage.output,
+            tools=tools,
+        )
+
+    def _wall(self, at: Seconds | None) -> Seconds | None:
+        return None if at is None else self._start + at
+
+    # --- the thread -------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._closing.wait(INTERVAL):
+            self._write()
+        self._write()
+
+    def _write(self) -> None:
+        group = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not group:
+            return
+        end = self._file.tell()
+        try:
+            _write_all(self._file, b"".join(map(RECORDING.line, group)))
+        except OSError as error:
+            self._lost.inc(len(group))
+            self._cut(end)
+            if not self._failing:
+                logger.error("%s: calls are not recorded: %s", self._path, error)
+            self._failing = True
+        else:
+            self._failing = False
+
+    def _cut(self, end: int) -> None:
+        """Takes half a group off the file again."""
+        try:
+            self._file.truncate(end)
+            self._file.seek(end)
+        except OSError:
+            logger.exception("%s may have a damaged line at byte %d", self._path, end)
+
+
+def _open(path: Path) -> FileIO:
+    """The file, unbuffered, at its end: behind the header, or behind the last whole line of a recording."""
+    file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+")
+    try:
+        if file.seek(0, os.SEEK_END) == 0:
+            _write_all(file, RECORDING.header)
+        else:
+            file.seek(0)
+            RECORDING.check_header(file.readline())
+            file.truncate(_whole_lines(file))
+            file.seek(0, os.SEEK_END)
+    except (OSError, WorkloadError):
+        file.close()
+        raise
+    return file
+
+
+def _whole_lines(file: FileIO) -> int:
+    """Where the last whole line ends; a crash may have left half a one behind it."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        begin = max(0, end - _TAIL)
+        file.seek(begin)
+        newline = file.read(end - begin).rfind(b"\n")
+        if newline >= 0:
+            return begin + newline + 1
+        end = begin
+    return 0
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _name(program: ProgramKey) -> str:
+    return program.program if program.tenant == DEFAULT_TENANT else str(program)
