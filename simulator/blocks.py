@@ -1,132 +1,364 @@
-"""The engine's paged KV memory: blocks, what they hold, and the order in which free ones are taken.
+"""The engine's paged KV memory: which contents it holds, and the order in which free blocks are taken.
 
 This is vLLM's block pool. A free block keeps its content until it is taken. Blocks without content are taken first,
 then those with content in the order they became free (a request frees its last block first). Free blocks that pins
-own stand beside this line, and join its end when the last owner gives them up.
+hold stand beside this line, and join its end when the last pin gives them up.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from scheduler.types import Tokens
+from simulator.content import Context
+from simulator.runs import Line, Node, Pin, Run, Table, Trail
 
 
-@dataclass(eq=False, slots=True)
-class Block:
-    """One block. `content` is the chained hash of its tokens once all of them are known."""
+class Match(NamedTuple):
+    """The longest prefix of a context that is there: `blocks` in all, which may end within the last run."""
 
-    id: int
-    content: int | None = None
-    users: int = 0
-    owners: set[str] = field(default_factory=set)
-    """The programs whose pins hold it."""
+    runs: Sequence[Run]
+    blocks: int
+    growing: bool
+    """A request that decodes is about to make it longer."""
+
+    def parts(self) -> Iterator[tuple[Run, int]]:
+        """Each run with the number of its blocks that match."""
+        for run in self.runs:
+            yield run, min(run.node.blocks, self.blocks - run.node.start)
 
 
 class BlockPool:
-    """A fixed number of blocks, each in use, free, or free and owned."""
+    """A fixed number of blocks, each in use, free, or free and held by pins."""
 
-    def __init__(self, size: int) -> None:
-        self.blocks = [Block(index) for index in range(size)]
-        self._line = OrderedDict((block, None) for block in self.blocks)
-        self._owned: dict[Block, None] = {}
-        self._cached: dict[int, dict[Block, None]] = {}
+    def __init__(self, size: int, block_size: Tokens) -> None:
+        self.size = size
+        self.block_size = block_size
+        self.held = 0
+        """Free blocks that pins hold."""
+        self._blank = size
+        self._line = Line()
+        self._root = Node(None, 0, 0, Context(()))
 
     @property
     def takeable(self) -> int:
-        """Free blocks that no pin owns."""
-        return len(self._line)
+        """Free blocks that no pin holds."""
+        return self._blank + self._line.blocks
 
     @property
     def free(self) -> int:
-        """All blocks that no request uses, owned ones included: what vLLM calls free."""
-        return len(self._line) + len(self._owned)
+        """All blocks that no request uses, held ones included: what vLLM calls free."""
+        return self._blank + self._line.blocks + self.held
 
-    @property
-    def owned(self) -> Collection[Block]:
-        """The free blocks that pins own."""
-        return self._owned
+    # --- contents ---------------------------------------------------------------------------------------------------
 
-    def find(self, contents: Sequence[int]) -> list[Block]:
-        """The blocks that hold the longest prefix of `contents` there is."""
-        found: list[Block] = []
-        for content in contents:
-            holders = self._cached.get(content)
-            if not holders:
-                break
-            found.append(next(iter(holders)))
-        return found
+    def find(self, context: Context, limit: int) -> Match:
+        """The longest prefix of the context that is there, of at most `limit` blocks."""
+        runs: list[Run] = []
+        node, blocks = self._root, 0
+        self._settle(node)
+        while True:
+            child = self._child(node, context) if blocks < limit else None
+            if child is None or not child.copies:
+                return Match(runs, blocks, bool(node.growing))
+            self._settle(child)
+            runs.append(child.copies[0])
+            blocks = self._common(child, context, min(child.end, limit))
+            if blocks < child.end:
+                return Match(runs, blocks, growing=False)
+            node = child
 
-    def use(self, blocks: Iterable[Block]) -> None:
-        """One more request uses the blocks."""
-        for block in blocks:
-            if not block.users:
-                self._unlist(block)
-            block.users += 1
+    def adopt(self, table: Table, match: Match) -> None:
+        """The request, which has nothing yet, uses what was found."""
+        for run, blocks in match.parts():
+            used = self._cut(run, blocks)
+            self._leave_free(used)
+            used.tables.add(table)
+            table.runs.append(used)
 
-    def take(self, count: int) -> list[Block]:
-        """`count` of the takeable blocks, empty and in use; the content they had is lost."""
-        return [self._take() for _ in range(count)]
+    def extend(self, table: Table, blocks: int) -> None:
+        """The request has its first `blocks` blocks full now: they can serve others with the same prefix."""
+        node = table.runs[-1].node if table.runs else self._root
+        self._settle(node, table)
+        while node.end < blocks:
+            child = self._child(node, table.context)
+            if child is None:
+                self._grow(node, table, blocks)
+                return
+            self._settle(child, table)
+            common = self._common(child, table.context, min(child.end, blocks))
+            node = self._split(child, common) if common < child.end else child
+            self._copy(node, table)
 
-    def fill(self, block: Block, content: int) -> None:
-        """The block's tokens are all known now: it can serve other requests with the same prefix."""
-        block.content = content
-        self._cached.setdefault(content, {})[block] = None
+    def start_growing(self, table: Table) -> None:
+        """The request begins to decode."""
+        self._tip(table).growing[table] = None
 
-    def leave(self, table: Sequence[Block]) -> None:
-        """A request no longer uses its blocks, given in the order of its context."""
-        for block in reversed(table):
-            block.users -= 1
-            if not block.users:
-                self._list(block)
+    def stop_growing(self, table: Table) -> None:
+        """Writes down how far the request has come, before it does anything but decode."""
+        del self._tip(table).growing[table]
+        self.extend(table, table.computed // self.block_size)
 
-    def own(self, block: Block, program: str) -> None:
-        """The program's pin holds the block."""
-        if not block.users:
-            self._unlist(block)
-        block.owners.add(program)
-        if not block.users:
-            self._list(block)
+    def _tip(self, table: Table) -> Node:
+        return table.runs[-1].node if table.runs else self._root
 
-    def disown(self, block: Block, program: str) -> None:
-        """The program's pin gives the block up."""
-        block.owners.remove(program)
-        if not block.users and not block.owners:
-            del self._owned[block]
-            self._list(block)
+    def _child(self, node: Node, context: Context) -> Node | None:
+        start = node.end * self.block_size
+        end = start + self.block_size
+        return node.children.get(context.key(start, end)) if end <= context.tokens else None
 
-    def faults(self) -> Iterator[str]:
-        """What is wrong with the pool: every block has to be where its users, owners and content call for."""
-        for block in self.blocks:
-            places = (block in self._line, block in self._owned)
-            if places != (not block.users and not block.owners, not block.users and bool(block.owners)):
-                yield f"block {block.id} has {block.users} users and owners {block.owners}, but is in {places}"
-            if block.content is not None and block not in self._cached.get(block.content, {}):
-                yield f"block {block.id} has content that cannot be found"
-        if sum(map(len, self._cached.values())) != sum(block.content is not None for block in self.blocks):
-            yield "the prefix cache lists blocks that were taken"
+    def _common(self, child: Node, context: Context, end: int) -> int:
+        """How many blocks of the context are the child's and its ancestors', up to `end`; the first of it is."""
+        known = (child.start + 1) * self.block_size
+        return child.context.common(context, known, end * self.block_size) // self.block_size
 
-    def _take(self) -> Block:
-        block, _ = self._line.popitem(last=False)
-        if block.content is not None:
-            holders = self._cached[block.content]
-            del holders[block]
-            if not holders:
-                del self._cached[block.content]
-            block.content = None
-        block.users = 1
-        return block
+    def _settle(self, node: Node, behind: Table | None = None) -> None:
+        """Writes down how far those have come who decode from here on, as far as they are before `behind`."""
+        if not node.growing:
+            return
+        place = _place(behind) if behind is not None and behind.steps else None
+        for table in sorted(node.growing, key=_place):
+            if table is behind or (place is not None and _place(table) > place):
+                continue
+            blocks = table.computed // self.block_size
+            if blocks > node.end:
+                del node.growing[table]
+                self.extend(table, blocks)
+                self._tip(table).growing[table] = None
 
-    def _list(self, block: Block) -> None:
-        if block.owners:
-            self._owned[block] = None
+    def _grow(self, node: Node, table: Table, blocks: int) -> None:
+        """Adds blocks that nobody else has behind the node."""
+        grown = blocks - node.end
+        if len(node.copies) == 1 and not node.children:
+            run = node.copies[0]
+            if not run.pins and not run.trails and len(run.tables) == 1:
+                node.blocks += grown
+                node.context = table.context
+                return
+        child = Node(node, node.end, grown, table.context)
+        self._link(child)
+        self._copy(child, table)
+
+    def _copy(self, node: Node, table: Table) -> None:
+        run = Run(node)
+        run.tables.add(table)
+        node.copies.append(run)
+        table.runs.append(run)
+
+    def _link(self, node: Node) -> None:
+        if node.parent is not None:
+            node.parent.children[self._key(node)] = node
+
+    def _key(self, node: Node) -> tuple[tuple[int, Tokens, Tokens], ...]:
+        start = node.start * self.block_size
+        return node.context.key(start, start + self.block_size)
+
+    def _cut(self, run: Run, blocks: int) -> Run:
+        """The run of the first `blocks` of its blocks, which is itself if these are all."""
+        node = run.node
+        if blocks == node.blocks:
+            return run
+        index = node.copies.index(run)
+        return self._split(node, node.start + blocks).copies[index]
+
+    def _split(self, node: Node, end: int) -> Node:
+        """Cuts the node and its runs in two, the first of which ends at block `end`. Returns that one."""
+        head = Node(node.parent, node.start, end - node.start, node.context)
+        self._link(head)
+        node.parent, node.start, node.blocks = head, end, node.end - end
+        self._link(node)
+        for run in node.copies:
+            first = Run(head)
+            first.tables, first.pins, first.trails = set(run.tables), set(run.pins), set(run.trails)
+            head.copies.append(first)
+            for holder in run.holders:
+                holder.runs.insert(holder.runs.index(run), first)
+            self._line.split(first, run)
+        return head
+
+    def _merge(self, run: Run, head: Run) -> bool:
+        """Makes the run go on from its head where nothing tells the two apart. Returns whether it did."""
+        node, upper = run.node, head.node
+        if not (
+            node.parent is upper
+            and len(upper.children) == len(upper.copies) == len(node.copies) == 1
+            and (run.newer is head or run.newer is head.newer is None)
+            and not upper.growing
+            and run.has_holders_of(head)
+        ):
+            return False
+        for holder in head.holders:
+            holder.runs.remove(head)
+        self._line.merge(head)
+        node.parent, node.start, node.blocks = upper.parent, upper.start, node.end - upper.start
+        self._link(node)
+        return True
+
+    # --- use --------------------------------------------------------------------------------------------------------
+
+    def take(self, count: int) -> None:
+        """Takes so many takeable blocks into use; the contents they had are lost."""
+        blank = min(count, self._blank)
+        self._blank -= blank
+        count -= blank
+        while count:
+            run = self._line.first
+            if run is None:
+                raise ValueError(f"{count} blocks more are to be taken than are free")
+            count -= self._evict(run, count)
+
+    def leave(self, table: Table) -> None:
+        """A request no longer uses its blocks: their last is the first to be taken."""
+        self._blank += -(-table.computed // self.block_size) - table.blocks
+        runs, table.runs = table.runs, []
+        for run in reversed(runs):
+            run.tables.remove(table)
+            self._enter_free(run)
+        if runs:
+            last = runs.pop()
+            while runs:
+                head = runs.pop()
+                last = last if self._merge(last, head) else head
+
+    def _evict(self, run: Run, count: int) -> int:
+        """Empties up to `count` blocks from the end of a free run. Returns how many."""
+        node = run.node
+        if count < node.blocks:
+            if node.children or len(node.copies) > 1:
+                self._cut(run, node.blocks - count)
+            else:
+                node.blocks -= count
+                self._line.blocks -= count
+                for trail in list(run.trails):
+                    _shorten(trail, trail.runs.index(run) + 1)
+                return count
+        evicted = node.blocks
+        self._line.remove(run)
+        node.copies.remove(run)
+        for trail in list(run.trails):
+            _shorten(trail, trail.runs.index(run))
+        self._prune(node)
+        return evicted
+
+    def _prune(self, node: Node) -> None:
+        """Forgets the node, and those above it, as far as nothing is left of them."""
+        while node.parent is not None and not node.copies and not node.children:
+            del node.parent.children[self._key(node)]
+            node = node.parent
+
+    def _enter_free(self, run: Run) -> None:
+        if run.tables:
+            return
+        if run.pins:
+            self.held += run.node.blocks
+            run.guardian.guarded += run.node.blocks
         else:
-            self._line[block] = None
-            if block.content is None:
-                self._line.move_to_end(block, last=False)
+            self._line.append(run)
 
-    def _unlist(self, block: Block) -> None:
-        if block.owners:
-            del self._owned[block]
+    def _leave_free(self, run: Run) -> None:
+        if run.tables:
+            return
+        if run.pins:
+            self.held -= run.node.blocks
+            run.guardian.guarded -= run.node.blocks
         else:
-            del self._line[block]
+            self._line.remove(run)
+
+    # --- pins and trails --------------------------------------------------------------------------------------------
+
+    def follow(self, trail: Trail, runs: Sequence[Run]) -> None:
+        """The trail is told what is left of these runs, instead of those it had."""
+        _shorten(trail, 0)
+        trail.runs = list(runs)
+        for run in runs:
+            run.trails.add(trail)
+
+    def own(self, pin: Pin, runs: Sequence[Run]) -> None:
+        """The pin holds the runs."""
+        pin.runs = list(runs)
+        for run in runs:
+            self._leave_free(run)
+            run.pins.add(pin)
+            self._enter_free(run)
+
+    def disown(self, pin: Pin) -> None:
+        """The pin gives its runs up, the last of them first."""
+        runs, pin.runs = pin.runs, []
+        for run in reversed(runs):
+            self._give_up(run, (pin,))
+
+    def strip(self, pin: Pin, count: int) -> set[Pin]:
+        """Up to `count` of the last free blocks the pin guards can be taken from now on. Returns who loses them."""
+        run = next(run for run in reversed(pin.runs) if not run.tables and run.guardian is pin)
+        if count < run.node.blocks:
+            self._cut(run, run.node.blocks - count)
+        losers = set(run.pins)
+        for loser in losers:
+            loser.runs.remove(run)
+        self._give_up(run, losers)
+        return losers
+
+    def _give_up(self, run: Run, pins: set[Pin] | tuple[Pin]) -> None:
+        self._leave_free(run)
+        run.pins.difference_update(pins)
+        self._enter_free(run)
+
+    # --- integrity --------------------------------------------------------------------------------------------------
+
+    def faults(self, tables: Sequence[Table]) -> Iterator[str]:
+        """What is wrong with the pool, given the tables of all requests."""
+        nodes = list(self._nodes(self._root))
+        runs = [run for node in nodes for run in node.copies]
+        used = sum(-(-table.computed // self.block_size) - table.blocks for table in tables)
+        used += sum(run.node.blocks for run in runs if run.tables)
+        if used + self.free != self.size:
+            yield f"{used} blocks are in use and {self.free} free, of {self.size}"
+        listed = set(self._line)
+        if listed != {run for run in runs if not run.tables and not run.pins}:
+            yield "the line of free blocks does not hold those that are free"
+        if self._line.blocks != sum(run.node.blocks for run in listed):
+            yield "the line of free blocks is counted wrong"
+        if self.held != sum(run.node.blocks for run in runs if run.pins and not run.tables):
+            yield "the blocks that pins hold are counted wrong"
+        guarded = Counter[Pin]()
+        for run in runs:
+            if run.pins and not run.tables:
+                guarded[run.guardian] += run.node.blocks
+            yield from _run_faults(run)
+        for pin in {pin for run in runs for pin in run.pins}:
+            if pin.guarded != guarded[pin]:
+                yield f"the pin of {pin.program!r} guards {guarded[pin]} blocks, but counts {pin.guarded}"
+        for node in nodes:
+            yield from self._node_faults(node)
+
+    def _nodes(self, node: Node) -> Iterator[Node]:
+        for child in node.children.values():
+            yield child
+            yield from self._nodes(child)
+
+    def _node_faults(self, node: Node) -> Iterator[str]:
+        if node.parent is None or node.parent.end != node.start or node.blocks < 1:
+            yield f"node {node.start}-{node.end} does not follow its parent"
+        elif node.parent.children.get(self._key(node)) is not node:
+            yield f"node {node.start}-{node.end} cannot be found"
+        if not node.copies and not node.children:
+            yield f"node {node.start}-{node.end} is empty"
+
+
+def _place(table: Table) -> tuple[Tokens, int]:
+    """Tables that fill the same block do so in this order."""
+    return -table.computed, table.turn
+
+
+def _shorten(trail: Trail, length: int) -> None:
+    for run in trail.runs[length:]:
+        run.trails.remove(trail)
+    del trail.runs[length:]
+
+
+def _run_faults(run: Run) -> Iterator[str]:
+    for holder in run.holders:
+        if holder.runs.count(run) != 1:
+            yield f"a holder of blocks {run.node.start}-{run.node.end} has them {holder.runs.count(run)} times"

@@ -1,9 +1,11 @@
-"""What a context holds, as the chained hashes of its blocks by which prefixes are recognised."""
+"""What a context holds: extents of named contents, and how far two contexts are the same."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from bisect import bisect_right
+from itertools import accumulate
+from operator import itemgetter
+from typing import NamedTuple, TypeAlias
 
 from scheduler.types import Tokens
 
@@ -15,30 +17,55 @@ class Extent(NamedTuple):
     length: Tokens
 
 
-def block_hashes(extents: Iterable[Extent], block_size: Tokens) -> tuple[int, ...]:
-    """The chained hash of every full block of a context made of `extents`, one behind the other.
+Key: TypeAlias = tuple[tuple[int, Tokens, Tokens], ...]
+"""What some tokens hold: of each extent among them its content, where in it they start, and how many they are."""
 
-    Two contexts share a block if all their tokens up to the block's end are the same parts of the same contents. The
-    hashes are the same in every process.
+_length = itemgetter(1)
+
+
+class Context:
+    """Extents one behind the other.
+
+    Two contexts share their tokens as far as their extents are equal, and then, if the next ones are of the same
+    content, the length of the shorter of these.
     """
-    hashes: list[int] = []
-    chain, block = 0, []
-    for piece in _pieces(extents, block_size):
-        block.append(piece)
-        if sum(length for _, _, length in block) == block_size:
-            chain = hash((chain, *block))
-            hashes.append(chain)
-            block = []
-    return tuple(hashes)
 
+    __slots__ = ("_ends", "extents")
 
-def _pieces(extents: Iterable[Extent], block_size: Tokens) -> Iterator[tuple[int, Tokens, Tokens]]:
-    """The extents cut at block boundaries: content, where in it the piece starts, length."""
-    filled = 0
-    for content, length in extents:
-        start = 0
-        while start < length:
-            size = min(length - start, block_size - filled)
-            yield content, start, size
+    def __init__(self, extents: tuple[Extent, ...]) -> None:
+        self.extents = extents
+        self._ends = list(accumulate(map(_length, extents)))
+
+    @property
+    def tokens(self) -> Tokens:
+        """Its length."""
+        return self._ends[-1] if self._ends else 0
+
+    def key(self, start: Tokens, end: Tokens) -> Key:
+        """What the tokens from `start` to `end` hold."""
+        index = bisect_right(self._ends, start)
+        pieces: list[tuple[int, Tokens, Tokens]] = []
+        while start < end:
+            content, length = self.extents[index]
+            offset = start - self._ends[index] + length
+            size = min(length - offset, end - start)
+            pieces.append((content, offset, size))
             start += size
-            filled = (filled + size) % block_size
+            index += 1
+        return tuple(pieces)
+
+    def common(self, other: Context, start: Tokens, end: Tokens) -> Tokens:
+        """How far the two are the same, of the first `end` tokens; the first `start`, at least one, are known to be."""
+        first = bisect_right(self._ends, start - 1)
+        last = bisect_right(self._ends, end - 1)
+        mine, others = self.extents, other.extents
+        if mine[first:last] == others[first:last]:
+            index = last
+        else:
+            pairs = zip(mine[first:last], others[first:last], strict=False)
+            equal = next((index for index, (one, two) in enumerate(pairs) if one != two), len(others) - first)
+            index = first + equal
+        begin = self._ends[index] - mine[index].length
+        if index < len(others) and others[index].content == mine[index].content:
+            return min(end, begin + min(mine[index].length, others[index].length))
+        return min(end, begin)

@@ -2,12 +2,14 @@
 
 `step(now)` ends the step that was under way, begins the next one, and says when that one will end. The driver calls
 it at that time, or at any time after a request was added to an idle engine; it may be virtual time or the wall clock.
+Steps in which requests only decode, and of which no output tells, are taken as one: what arrives meanwhile ends them
+with the step that is under way then, as if they had been single.
 
 Modelled after vLLM 0.32 (`v1/core/sched/scheduler.py`, `v1/core/kv_cache_manager.py`, `v1/core/block_pool.py`):
 running requests go first and may preempt (recompute) the last or lowest-priority one when memory runs out; waiting
 ones follow in order, the head of line stops those behind it, and a prompt is admitted only if all of it fits; a
 prefill is cut into chunks by the step's token budget and shares steps with decodes. Not modelled: speculative
-decoding, LoRA limits, sliding windows, data and pipeline parallelism.
+decoding, LoRA limits, data and pipeline parallelism.
 """
 
 from __future__ import annotations
@@ -18,11 +20,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from scheduler.types import Seconds, Tokens
-from simulator.blocks import Block, BlockPool
-from simulator.content import block_hashes
+from simulator.blocks import BlockPool, Match
+from simulator.content import Context
+from simulator.decoding import Decoding
+from simulator.pace import EVERY_TOKEN, Cadence, Pace
 from simulator.profile import StepProfile, StepWork
 from simulator.request import Output, Progress, Request
 from simulator.retention import Report, Retention
+from simulator.runs import Table
 from simulator.waiting import WaitingQueue
 
 
@@ -39,7 +44,7 @@ class EngineConfig:
     """The size of an engine and its rules; vLLM's names and its defaults for an API server on a CPU.
 
     Raises:
-        ValueError: a size is below one, or a request of the greatest length would not fit into the KV memory.
+        ValueError: a size is below one or a limit out of its range, or a request of the greatest length would not fit into the KV memory.
     """
 
     num_blocks: int = 256
@@ -52,11 +57,17 @@ class EngineConfig:
     """Waiting requests are ordered by priority, and the lowest is preempted; otherwise first come first served."""
     guard: bool = True
     """While something runs, a waiting request may not break the pins of programs older than its own."""
+    long_prefill_token_threshold: Tokens = 0
+    """While there is another request, a prefill gets no more than this in a step; 0 sets no such limit."""
+    watermark: float = 0.0
+    """The share of blocks that has to stay free when a request is admitted to others that run."""
 
     def __post_init__(self) -> None:
         sizes = (self.num_blocks, self.block_size, self.max_model_len, self.max_num_seqs, self.max_num_batched_tokens)
         if min(sizes) < 1:
             raise ValueError("an engine's sizes are at least 1")
+        if self.long_prefill_token_threshold < 0 or not 0 <= self.watermark < 1:
+            raise ValueError("long_prefill_token_threshold is at least 0, and watermark from 0 to below 1")
         if self.max_model_len > self.kv_tokens:
             raise ValueError(
                 f"max_model_len is {self.max_model_len} tokens, but the KV memory holds {self.kv_tokens}; "
@@ -70,7 +81,7 @@ class EngineConfig:
 
 
 class StepResult(NamedTuple):
-    """The tokens that the step that has just ended produced, and when the one under way ends (None: idle)."""
+    """What the steps that have just ended produced, and when to call again (None: idle)."""
 
     outputs: tuple[Output, ...]
     next_time: Seconds | None
@@ -79,18 +90,30 @@ class StepResult(NamedTuple):
 class Engine:
     """One engine. All times are the driver's, in seconds, and never go back."""
 
-    def __init__(self, config: EngineConfig, profile: StepProfile) -> None:
+    def __init__(self, config: EngineConfig, profile: StepProfile, cadence: Cadence = EVERY_TOKEN) -> None:
         self.config = config
         self.profile = profile
         self.preemptions = 0
-        self._pool = BlockPool(config.num_blocks)
-        self._retention = Retention(self._pool, config.block_size)
+        self._pool = BlockPool(config.num_blocks, config.block_size)
+        self._retention = Retention(self._pool)
         self._requests: dict[str, Progress] = {}
         self._waiting = WaitingQueue(by_priority=config.priority)
-        self._running: list[Progress] = []
-        self._batch: dict[Progress, Tokens] = {}
-        self._ends: Seconds | None = None
+        self._running: dict[Progress, None] = {}
+        """In the order of admission."""
+        self._decoding = Decoding(config.block_size, cadence)
+        self._others: dict[Progress, None] = {}
+        """Those that run and do not decode."""
+        self._chunks: dict[Progress, Tokens] = {}
+        """What the step under way computes for requests that do not decode."""
+        self._pace: Pace | None = None
+        self._planned = 0
+        """How many steps the run under way has."""
+        self._begun = 0
+        """How many of them have begun, as far as anybody has asked."""
+        self._may_fit = False
+        """The head of the waiting line could be admitted soon, although nothing but decoding happens."""
         self._arrivals = 0
+        self._admissions = 0
 
     @property
     def running(self) -> int:
@@ -115,7 +138,7 @@ class Engine:
     @property
     def next_time(self) -> Seconds | None:
         """When to call `step` next; None if idle. `add`, `abort` and `retain` may bring it forward: read it after."""
-        return self._ends
+        return None if self._pace is None else self._pace.end(self._planned)
 
     @property
     def retention(self) -> Retention:
@@ -130,30 +153,34 @@ class Engine:
                 have its length.
         """
         self._validate(request)
+        self._interrupt(now)
         self._retention.expire(now)
         self._retention.arrived(request, now)
-        hashes = block_hashes(request.content, self.config.block_size)
-        item = Progress(request, hashes, now, self._arrivals)
+        item = Progress(request, now, self._arrivals, Table(context=Context(request.content)))
         self._arrivals += 1
         self._requests[request.id] = item
         self._waiting.push(item)
 
     def abort(self, request_id: str, now: Seconds) -> None:
         """Drops a request wherever it is; one that has ended already is no error."""
-        item = self._requests.pop(request_id, None)
+        item = self._requests.get(request_id)
         if item is None:
             return
-        if item in self._running:
-            self._running.remove(item)
-        else:
+        self._interrupt(now)
+        if item not in self._running:
             self._waiting.remove(item)
-        self._batch.pop(item, None)
-        self._leave(item, now, finished=False)
+        self._end(item, now, finished=False)
 
     def retain(self, program: str, ttl: Seconds, now: Seconds) -> None:
         """Keeps the program's KV for `ttl` seconds from now, or from the end of its live request; 0 releases it."""
+        self._interrupt(now)
         self._retention.expire(now)
         self._retention.ask(program, ttl, now)
+
+    def advance(self, now: Seconds) -> None:
+        """Counts in what the steps that have begun by now take, so that `usage` and `free_blocks` are of now."""
+        if self._pace is not None:
+            self._begin(min(self._planned, self._pace.steps_until(now)) - self._begun)
 
     def reports_since(self, cursor: int, now: Seconds) -> list[Report]:
         """What became of pins after the first `cursor` reports, up to now."""
@@ -161,16 +188,15 @@ class Engine:
         return self._retention.reports_since(cursor)
 
     def step(self, now: Seconds) -> StepResult:
-        """Ends the step under way if its time has come, and then begins the next one if there is work."""
-        if self._ends is not None and now < self._ends:
-            return StepResult((), self._ends)
+        """Ends the steps under way if their time has come, and then begins the next if there is work."""
+        ends = self.next_time
+        if ends is not None and now < ends:
+            return StepResult((), ends)
         outputs = self._complete(now)
         self._retention.expire(now)
-        self._batch = self._schedule()
-        self._ends = now + self.profile.seconds(_work(self._batch)) if self._batch else None
-        for item, tokens in self._batch.items():
-            item.computed += tokens
-        return StepResult(outputs, self._ends)
+        if self._schedule():
+            self._plan(now)
+        return StepResult(outputs, self.next_time)
 
     def check_integrity(self) -> None:
         """Checks that no block and no request is lost or in two places.
@@ -178,18 +204,17 @@ class Engine:
         Raises:
             IntegrityError: one is; a bug of the model.
         """
-        faults = [*self._pool.faults(), *self._retention.faults(), *self._faults()]
+        tables = [item.table for item in self._requests.values()]
+        faults = [*self._pool.faults(tables), *self._retention.faults(), *self._faults()]
         if faults:
             raise IntegrityError("; ".join(faults))
 
     def _faults(self) -> Iterator[str]:
-        users = Counter(block for item in self._requests.values() for block in item.table)
-        for block in self._pool.blocks:
-            if block.users != users[block]:
-                yield f"block {block.id} has {users[block]} users, but counts {block.users}"
         if Counter([*self._running, *self._waiting]) != Counter(self._requests.values()):
             yield "the requests and those in the queues differ"
-        if any(item.table or item.computed for item in self._waiting):
+        if Counter([*self._decoding.members, *self._others]) != Counter(list(self._running)):
+            yield "the requests that decode and the others are not those that run"
+        if any(item.table.runs or item.table.computed for item in self._waiting):
             yield "a waiting request holds blocks"
 
     def _validate(self, request: Request) -> None:
@@ -202,136 +227,235 @@ class Engine:
             raise RequestError(
                 f"request {request.id!r} is {length} tokens long, but the model's limit is {self.config.max_model_len}"
             )
-        content = sum(extent.length for extent in request.content)
-        if content != length:
-            raise RequestError(f"request {request.id!r} is {length} tokens long, but its content has {content}")
+        lengths = [extent.length for extent in request.content]
+        if sum(lengths) != length:
+            raise RequestError(f"request {request.id!r} is {length} tokens long, but its content has {sum(lengths)}")
+        if min(lengths) < 1:
+            raise RequestError(f"request {request.id!r} has an extent of {min(lengths)} tokens")
+
+    # --- steps under way --------------------------------------------------------------------------------------------
+
+    def _plan(self, now: Seconds) -> None:
+        """Says when the step that has just begun ends, and how many follow it before anything else can happen."""
+        members = len(self._decoding)
+        first = self.profile.seconds(_work(self._decoding.work, self._chunks))
+        self._pace = Pace(now, first, self.profile.decode_context * members)
+        self._planned = self._begun = 1
+        if not self._chunks and not self._may_fit:
+            self._planned = self._decoding.run(self._pace, self._pool.takeable, self._retention.next_expiry)
+
+    def _begin(self, steps: int) -> None:
+        """So many more steps of the run have begun."""
+        if steps:
+            self._pool.take(self._decoding.blocks(steps))
+            self._decoding.steps.begun += steps
+            self._decoding.steps.ended += steps
+            self._begun += steps
+
+    def _interrupt(self, now: Seconds) -> None:
+        """The run ends with the step that is under way."""
+        self.advance(now)
+        self._planned = self._begun
 
     def _complete(self, now: Seconds) -> tuple[Output, ...]:
-        """The outputs of the step that ends: one token of each request whose whole context is computed."""
-        outputs: list[Output] = []
-        for item in self._batch:
-            if item.computed == item.known:
-                item.produced += 1
-                finished = item.produced == item.request.output_tokens
-                outputs.append(Output(item.request.id, item.produced, item.cached or 0, finished))
-                if finished:
-                    self._finish(item, now)
-        self._batch = {}
-        return tuple(outputs)
+        """The outputs of the steps that end: each gives a token to every request whose whole context it computed."""
+        if self._pace is None:
+            return ()
+        self._begin(self._planned - self._begun)
+        self._pace = None
+        decoding = self._decoding
+        decoding.steps.ended = decoding.steps.begun
+        due = decoding.due(now)
+        for item in self._chunks:
+            if not item.remaining:
+                item.sampled += 1
+                if decoding.is_due(item, now):
+                    due.append(item)
+        self._chunks = {}
+        return tuple(self._tell(item, now) for item in sorted(due, key=_turn))
 
-    def _finish(self, item: Progress, now: Seconds) -> None:
+    def _tell(self, item: Progress, now: Seconds) -> Output:
+        self._decoding.told(item, now)
+        finished = item.told == item.request.output_tokens
+        if finished:
+            self._end(item, now, finished=True)
+        return Output(item.request.id, item.told, item.cached or 0, finished)
+
+    def _end(self, item: Progress, now: Seconds, *, finished: bool) -> None:
         del self._requests[item.request.id]
-        self._running.remove(item)
-        self._leave(item, now, finished=True)
-
-    def _leave(self, item: Progress, now: Seconds, *, finished: bool) -> None:
-        full = item.table[: item.computed // self.config.block_size]
-        self._retention.ended(item.request, full, now, finished=finished)
+        self._stop(item)
+        self._retention.ended(item.request, item.table, now, finished=finished)
         self._pool.leave(item.table)
 
-    def _schedule(self) -> dict[Progress, Tokens]:
-        """The next step's batch; empty only if there are no requests.
+    def _stop(self, item: Progress) -> None:
+        """The request does not run any more."""
+        if item in self._decoding.members:
+            self._stop_decoding(item)
+        self._others.pop(item, None)
+        self._running.pop(item, None)
+        self._chunks.pop(item, None)
+
+    def _start_decoding(self, item: Progress) -> None:
+        del self._others[item]
+        self._decoding.join(item)
+        self._pool.start_growing(item.table)
+
+    def _stop_decoding(self, item: Progress) -> None:
+        self._pool.stop_growing(item.table)
+        self._decoding.leave(item)
+        self._others[item] = None
+
+    # --- the next step ----------------------------------------------------------------------------------------------
+
+    def _schedule(self) -> bool:
+        """Begins the next step. Returns whether there is one: there is while there are requests.
 
         A pass in which the only request that got as far preempted itself schedules nothing; the next one goes on
         without it.
         """
         while self._requests:
-            batch: dict[Progress, Tokens] = {}
-            if not self._schedule_running(batch):
-                self._schedule_waiting(batch)
-            if batch:
-                return batch
-        return {}
+            self._may_fit = False
+            for item in [item for item in self._others if item.produced and item.remaining == 1]:
+                self._start_decoding(item)
+            if self._schedule_together() or not self._schedule_in_order():
+                self._schedule_waiting()
+            if self._chunks or self._decoding.members:
+                return True
+        return False
 
-    def _schedule_running(self, batch: dict[Progress, Tokens]) -> bool:
-        """Gives every running request its tokens, in order of admission. Returns whether one had to be preempted."""
-        budget = self.config.max_num_batched_tokens
+    def _schedule_together(self) -> bool:
+        """Gives every running request its tokens, those that decode at once.
+
+        Returns false if it must be done one by one, because memory or the step's budget do not suffice for all.
+        """
+        budget = self._budget
+        if budget < 0:
+            return False
+        chunks: dict[Progress, Tokens] = {}
+        for item in self._others:
+            tokens = min(self._capped(item.remaining), budget)
+            if tokens:
+                chunks[item] = tokens
+                budget -= tokens
+        taken = self._decoding.blocks(1)
+        if taken + sum(self._missing(item, tokens) for item, tokens in chunks.items()) > self._pool.free:
+            return False
+        if self.config.long_prefill_token_threshold and not budget:
+            return False
+        for _ in range(taken):
+            self._take(1)
+        self._decoding.steps.begun += 1
+        for item, tokens in chunks.items():
+            self._compute(item, tokens)
+        return True
+
+    def _schedule_in_order(self) -> bool:
+        """Gives running requests their tokens in order of admission. Returns whether one had to be preempted."""
+        for item in list(self._decoding.members):
+            self._stop_decoding(item)
         preempted = False
         for item in list(self._running):
-            tokens = min(item.known - item.computed, budget - sum(batch.values()))
+            tokens = min(self._capped(item.remaining), self._budget)
             if tokens and item in self._running:
-                preempted |= self._preempt_until_fits(item, tokens, batch)
+                preempted |= self._preempt_until_fits(item, tokens)
                 if item not in self._running:
                     break
-                self._allocate(item, tokens)
-                batch[item] = tokens
+                self._compute(item, tokens)
         return preempted
 
-    def _preempt_until_fits(self, item: Progress, tokens: Tokens, batch: dict[Progress, Tokens]) -> bool:
+    @property
+    def _budget(self) -> Tokens:
+        """What the step can compute yet."""
+        return self.config.max_num_batched_tokens - len(self._decoding) - sum(self._chunks.values())
+
+    def _capped(self, tokens: Tokens) -> Tokens:
+        """What a request gets at most of so many tokens."""
+        threshold = self.config.long_prefill_token_threshold
+        return min(tokens, threshold) if threshold and len(self._requests) > 1 else tokens
+
+    def _preempt_until_fits(self, item: Progress, tokens: Tokens) -> bool:
         """Preempts requests, in the end `item` itself, until its tokens fit. Returns whether there was a need."""
         preempted = False
-        while item in self._running and self._missing(item, item.computed + tokens) > self._pool.free:
-            self._preempt(self._victim(), batch)
+        while item in self._running and self._missing(item, tokens) > self._pool.free:
+            self._preempt(self._victim())
             preempted = True
         return preempted
 
     def _victim(self) -> Progress:
-        return max(self._running, key=lambda item: item.urgency) if self.config.priority else self._running[-1]
+        if self.config.priority:
+            return max(self._running, key=lambda item: item.urgency)
+        return next(reversed(self._running))
 
-    def _preempt(self, item: Progress, batch: dict[Progress, Tokens]) -> None:
-        self._running.remove(item)
-        batch.pop(item, None)
+    def _preempt(self, item: Progress) -> None:
+        self._stop(item)
         self._pool.leave(item.table)
-        item.table, item.computed = [], 0
+        item.table.base = 0
         self._waiting.push_back(item)
         self.preemptions += 1
 
-    def _schedule_waiting(self, batch: dict[Progress, Tokens]) -> None:
+    def _schedule_waiting(self) -> None:
         """Admits waiting requests in order, until one does not fit or the step is full."""
-        budget = self.config.max_num_batched_tokens - sum(batch.values())
-        while budget and self._waiting and len(self._running) < self.config.max_num_seqs:
+        budget = self._budget
+        while budget > 0 and self._waiting and len(self._running) < self.config.max_num_seqs:
             item = self._waiting.head
-            hits = self._hits(item)
-            if not self._admissible(item, hits):
+            match = self._pool.find(item.table.context, (item.known - 1) // self.config.block_size)
+            if not self._admissible(item, match):
+                self._may_fit = match.growing
                 break
-            self._running.append(self._waiting.pop())
-            self._adopt(item, hits)
-            tokens = min(item.known - item.computed, budget)
-            self._allocate(item, tokens)
-            batch[item] = tokens
+            self._admit(self._waiting.pop(), match)
+            tokens = min(self._capped(item.remaining), budget)
+            self._compute(item, tokens)
             budget -= tokens
 
-    def _hits(self, item: Progress) -> list[Block]:
-        """The cached blocks of its context; the last token is always computed, for it gives the next one."""
-        return self._pool.find(item.hashes[: (item.known - 1) // self.config.block_size])
-
-    def _admissible(self, item: Progress, hits: list[Block]) -> bool:
+    def _admissible(self, item: Progress, match: Match) -> bool:
         """Whether its whole context fits into free memory, without breaking pins that the guard keeps from it."""
-        missing = self._missing(item, item.known) - len(hits)
-        available = self._pool.free - sum(not block.users for block in hits)
-        if self.config.guard and self._running:
-            available -= self._retention.shielded(item.request, hits)
+        config = self.config
+        missing = -(-item.known // config.block_size) - match.blocks
+        if self._running:
+            missing += int(config.watermark * config.num_blocks)
+        available = self._pool.free - sum(blocks for run, blocks in match.parts() if not run.tables)
+        if config.guard and self._running:
+            available -= self._retention.shielded(item.request, match)
         return missing <= available
 
-    def _adopt(self, item: Progress, hits: list[Block]) -> None:
-        self._pool.use(hits)
-        item.table = hits
-        item.computed = len(hits) * self.config.block_size
-        self._retention.admitted(item.request, item.computed)
+    def _admit(self, item: Progress, match: Match) -> None:
+        self._running[item] = self._others[item] = None
+        item.table.turn = self._admissions
+        self._admissions += 1
+        self._pool.adopt(item.table, match)
+        item.table.base = match.blocks * self.config.block_size
+        self._retention.admitted(item.request, item.table.base)
         if item.cached is None:
-            item.cached = item.computed
+            item.cached = item.table.base
+
+    def _compute(self, item: Progress, tokens: Tokens) -> None:
+        """Gives the request blocks for its next tokens. Blocks they fill can serve others from now on, as in vLLM."""
+        self._take(self._missing(item, tokens))
+        self._chunks[item] = tokens
+        item.table.base += tokens
+        self._pool.extend(item.table, item.table.base // self.config.block_size)
 
     def _missing(self, item: Progress, tokens: Tokens) -> int:
-        """How many more blocks the request's first `tokens` tokens need."""
-        return -(-tokens // self.config.block_size) - len(item.table)
+        """How many more blocks the request's next so many tokens need."""
+        computed, size = item.table.computed, self.config.block_size
+        return -(-(computed + tokens) // size) + -computed // size
 
-    def _allocate(self, item: Progress, tokens: Tokens) -> None:
-        """Gives the request blocks for its next tokens. Blocks they fill can serve others from now on, as in vLLM."""
-        end = item.computed + tokens
-        missing = max(0, self._missing(item, end))
-        self._retention.make_room(missing)
-        item.table += self._pool.take(missing)
-        for index in range(item.computed // self.config.block_size, end // self.config.block_size):
-            self._pool.fill(item.table[index], item.hashes[index])
+    def _take(self, blocks: int) -> None:
+        self._retention.make_room(blocks)
+        self._pool.take(blocks)
 
 
-def _work(batch: dict[Progress, Tokens]) -> StepWork:
-    """What a batch computes: one more token of a whole context is a decode, everything else is prefill."""
-    decodes = [item for item, tokens in batch.items() if tokens == 1 and item.produced]
-    prefills = [(item, tokens) for item, tokens in batch.items() if tokens > 1 or not item.produced]
+def _turn(item: Progress) -> int:
+    return item.table.turn
+
+
+def _work(decodes: StepWork, chunks: dict[Progress, Tokens]) -> StepWork:
+    """What a step computes: one more token of a whole context is a decode, everything else is prefill."""
+    singles = [item for item, tokens in chunks.items() if tokens == 1 and item.sampled]
+    prefills = [(item.table.base, tokens) for item, tokens in chunks.items() if tokens > 1 or not item.sampled]
     return StepWork(
         prefill_tokens=sum(tokens for _, tokens in prefills),
-        prefill_attention=sum(tokens * (item.computed + (tokens + 1) / 2) for item, tokens in prefills),
-        decode_batch=len(decodes),
-        decode_context=sum(item.computed for item in decodes),
+        prefill_attention=sum(tokens * (end - (tokens - 1) / 2) for end, tokens in prefills),
+        decode_batch=decodes.decode_batch + len(singles),
+        decode_context=decodes.decode_context + sum(item.table.base - 1 for item in singles),
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from scheduler.types import Seconds, Tokens
-from simulator.blocks import Block
 from simulator.content import Extent
+from simulator.runs import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One more token of a request, at the end of a step."""
+    """How far a request has come at the end of a step."""
 
     request: str
     produced: Tokens
@@ -44,22 +44,34 @@ class Output:
 
 @dataclass(eq=False, slots=True)
 class Progress:
-    """How far a request has come. `computed` tokens of its context have KV in `table`, its blocks in order."""
+    """How far a request has come."""
 
     request: Request
-    hashes: tuple[int, ...]
-    """The chained hash of every full block of the prompt and the output after it."""
     arrival: Seconds
     sequence: int
-    computed: Tokens = 0
-    produced: Tokens = 0
+    table: Table
     cached: Tokens | None = None
-    table: list[Block] = field(default_factory=list)
+    sampled: Tokens = 0
+    """Output tokens, without those of the steps that its table grows with."""
+    told: Tokens = 0
+    """Output tokens when an output last said so."""
+    told_at: Seconds = 0.0
+
+    @property
+    def produced(self) -> Tokens:
+        """Output tokens so far."""
+        steps = self.table.steps
+        return self.sampled + steps.ended if steps else self.sampled
 
     @property
     def known(self) -> Tokens:
         """The length of its context: the prompt and the output so far."""
         return self.request.prompt_tokens + self.produced
+
+    @property
+    def remaining(self) -> Tokens:
+        """How much of its context has no KV yet."""
+        return self.known - self.table.computed
 
     @property
     def urgency(self) -> tuple[int, Seconds, int]:

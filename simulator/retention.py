@@ -12,23 +12,21 @@ both and compares every report and every token.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from math import inf
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from scheduler.events import PinOutcome
 from scheduler.types import Seconds, Tokens
-from simulator.blocks import Block, BlockPool
+from simulator.blocks import BlockPool, Match
 from simulator.request import Request
+from simulator.runs import Pin, Table, Trail
 
 REPORTS = 4096
 """Reports that are kept for whoever asks for them."""
 PROGRAMS = 4096
 """Programs without a pin or a live request that are remembered, in case a pin is asked for after the fact."""
-
-Seniority: TypeAlias = tuple[float, int]
-"""A program's rank, then the order in which this engine met it; smaller is older."""
 
 
 class Report(NamedTuple):
@@ -39,31 +37,15 @@ class Report(NamedTuple):
     tokens: Tokens
 
 
-class _Kept(NamedTuple):
-    """A block, and what it held when the call ended: if the content differs now, the block was taken since."""
-
-    block: Block
-    content: int | None
-
-
-@dataclass(slots=True)
-class _Pin:
-    program: str
-    seniority: Seniority
-    blocks: list[Block]
-    remaining: Seconds
-    deadline: Seconds = inf
-    used: bool = False
-    broken: bool = False
-
-
 @dataclass(slots=True)
 class _Program:
     met: int
     rank: float = inf
     live: int = 0
-    trail: tuple[_Kept, ...] = ()
-    """The context of the request that ended last."""
+    trail: Trail = field(default_factory=Trail)
+    """Of the request that ended last."""
+    noted: int = 0
+    """How many blocks that was."""
     asked: Seconds | None = None
     """A time to live asked for while a request is live; it counts from its end, in place of the request's own."""
 
@@ -71,23 +53,29 @@ class _Program:
 class Retention:
     """The pins of one engine."""
 
-    def __init__(self, pool: BlockPool, block_size: Tokens) -> None:
+    def __init__(self, pool: BlockPool) -> None:
         self.cursor = 0
         """How many reports there ever were."""
         self.counters: Counter[PinOutcome] = Counter()
         self.released = 0
         """Pins that were ended by an order, by a call that asked for none, or by one that replaced them."""
         self._pool = pool
-        self._block_size = block_size
-        self._pins: dict[str, _Pin] = {}
+        self._pins: dict[str, Pin] = {}
         self._programs: dict[str, _Program] = {}
         self._met = 0
+        self._noted = 0
+        self._next_expiry = inf
         self._reports: deque[Report] = deque(maxlen=REPORTS)
 
     @property
     def protected_blocks(self) -> int:
         """Free blocks that pins keep from being taken."""
-        return len(self._pool.owned)
+        return self._pool.held
+
+    @property
+    def next_expiry(self) -> Seconds:
+        """No pin's time runs out before."""
+        return self._next_expiry
 
     def reports_since(self, cursor: int) -> list[Report]:
         """The reports after the first `cursor` ones, as far as they are kept.
@@ -115,8 +103,8 @@ class Retention:
             pin.used = True
             self._report(pin.program, PinOutcome.HIT, cached)
 
-    def ended(self, request: Request, context: Sequence[Block], now: Seconds, *, finished: bool) -> None:
-        """A request has ended with these full blocks, which it still uses.
+    def ended(self, request: Request, table: Table, now: Seconds, *, finished: bool) -> None:
+        """A request has ended with this table, which it still uses.
 
         One that finished decides anew what is kept; one that was aborted leaves an earlier pin as it is.
         """
@@ -124,11 +112,10 @@ class Retention:
             return
         program = self._programs[request.program]
         program.live -= 1
-        if context:
-            program.trail = tuple(_Kept(block, block.content) for block in context)
-            self._programs[request.program] = self._programs.pop(request.program)
+        if table.runs:
+            self._remember(request.program, program, table)
         if finished:
-            self._pin(request.program, context, request.ttl if program.asked is None else program.asked)
+            self._pin(request.program, table, request.ttl if program.asked is None else program.asked)
         elif program.asked is not None:
             self._retime(request.program, program.asked)
         if not program.live:
@@ -150,94 +137,84 @@ class Retention:
 
     def expire(self, now: Seconds) -> None:
         """Ends the pins whose time has run out."""
+        if now < self._next_expiry:
+            return
         for pin in sorted(self._pins.values(), key=lambda pin: pin.deadline):
             if pin.deadline > now:
                 break
             self._report(pin.program, PinOutcome.EXPIRED, self._tokens(pin.blocks))
             self._end(pin)
+        self._next_expiry = min((pin.deadline for pin in self._pins.values()), default=inf)
 
-    def shielded(self, request: Request, reused: Collection[Block]) -> int:
+    def shielded(self, request: Request, reused: Match) -> int:
         """How many protected blocks belong to programs older than the request's; those it reuses do not count."""
-        if not self._pins:
-            return 0
         pin, program = self._pins.get(request.program), self._programs.get(request.program)
         own = pin.seniority if pin else (program.rank, program.met) if program else (inf, self._met + 1)
-        return sum(block not in reused and self._guardian(block).seniority < own for block in self._pool.owned)
+        older = sum(pin.guarded for pin in self._pins.values() if pin.seniority < own)
+        return older - sum(
+            blocks for run, blocks in reused.parts() if run.pins and not run.tables and run.guardian.seniority < own
+        )
 
     def make_room(self, count: int) -> None:
         """Breaks pins until `count` blocks can be taken: the latest program's first, its last block first."""
-        hurt: dict[str, _Pin] = {}
+        hurt: set[Pin] = set()
         while self._pool.takeable < count:
-            pin, block = self._victim()
-            for owner in list(block.owners):
-                hurt[owner] = self._pins[owner]
-                self._pins[owner].blocks.remove(block)
-                self._pool.disown(block, owner)
-        for pin in sorted(hurt.values(), key=lambda pin: pin.seniority):
+            pin = max((pin for pin in self._pins.values() if pin.guarded), key=lambda pin: pin.seniority)
+            hurt |= self._pool.strip(pin, count - self._pool.takeable)
+        for pin in sorted(hurt, key=lambda pin: pin.seniority):
             if not pin.broken:
                 pin.broken = True
                 self._report(pin.program, PinOutcome.BROKEN, self._tokens(pin.blocks))
-            if not pin.blocks:
+            if not pin.runs:
                 del self._pins[pin.program]
 
     def faults(self) -> Iterator[str]:
-        """What is wrong with the pins: blocks have to be owned by exactly the pins that list them."""
-        pinned = {(block.id, pin.program) for pin in self._pins.values() for block in pin.blocks}
-        owned = {(block.id, owner) for block in self._pool.blocks for owner in block.owners}
-        for block, program in owned ^ pinned:
-            yield f"block {block} is {'owned' if (block, program) in owned else 'pinned'} alone by {program!r}"
+        """What is wrong with the pins: they are among the holders of the runs that they list."""
+        for pin in self._pins.values():
+            if any(pin not in run.pins for run in pin.runs):
+                yield f"the pin of {pin.program!r} lists blocks that it does not hold"
 
     def _meet(self, name: str) -> _Program:
         self._met += 1
         program = self._programs[name] = _Program(self._met)
         return program
 
-    def _guardian(self, block: Block) -> _Pin:
-        return min((self._pins[owner] for owner in block.owners), key=lambda pin: pin.seniority)
-
-    def _victim(self) -> tuple[_Pin, Block]:
-        """The last free block of the latest program that guards any."""
-        guards = {id(pin): pin for pin in map(self._guardian, self._pool.owned)}
-        pin = max(guards.values(), key=lambda pin: pin.seniority)
-        return pin, next(b for b in reversed(pin.blocks) if not b.users and self._guardian(b) is pin)
+    def _remember(self, name: str, program: _Program, table: Table) -> None:
+        """Keeps the context in mind, and the program as the latest to have had a request."""
+        blocks = table.blocks
+        self._noted += blocks - program.noted
+        program.noted = blocks
+        self._pool.follow(program.trail, table.runs)
+        self._programs[name] = self._programs.pop(name)
 
     def _set(self, name: str, program: _Program, ttl: Seconds) -> None:
         """Carries out what was asked: from the pin, or from what is left of the last context if that is more."""
         pin = self._pins.get(name)
-        present = self._present(program.trail) if ttl > 0 else []
-        if pin and (ttl == 0 or len(present) <= len(pin.blocks)):
+        if pin and (ttl == 0 or program.trail.blocks <= pin.blocks):
             self._retime(name, ttl)
         elif ttl > 0:
-            self._pin(name, present, ttl)
+            self._pin(name, program.trail, ttl)
 
-    def _present(self, trail: Sequence[_Kept]) -> list[Block]:
-        present: list[Block] = []
-        for block, content in trail:
-            if block.content != content:
-                break
-            present.append(block)
-        return present
-
-    def _pin(self, name: str, context: Sequence[Block], ttl: Seconds) -> None:
+    def _pin(self, name: str, context: Table | Trail, ttl: Seconds) -> None:
         """Puts a new pin in the place of the program's earlier one. Its clock does not run yet.
 
         A request that leaves no full block to keep lets an earlier pin go on.
         """
         earlier, program = self._pins.get(name), self._programs[name]
-        if ttl > 0 and earlier and not context:
+        if ttl > 0 and earlier and not context.runs:
             earlier.remaining = ttl
             return
         self._pins.pop(name, None)
-        if ttl > 0 and context:
-            self._pins[name] = _Pin(name, (program.rank, program.met), list(context), ttl)
-            for block in context:
-                self._pool.own(block, name)
-            self._report(name, PinOutcome.APPLIED, self._tokens(context))
+        if ttl > 0 and context.runs:
+            pin = Pin(program=name, seniority=(program.rank, program.met), remaining=ttl, deadline=inf)
+            self._pins[name] = pin
+            self._pool.own(pin, context.runs)
+            self._report(name, PinOutcome.APPLIED, self._tokens(pin.blocks))
         elif ttl > 0:
             self._report(name, PinOutcome.LOST, 0)
         if earlier:
             self.released += 1
-            self._disown(earlier)
+            self._pool.disown(earlier)
 
     def _retime(self, name: str, ttl: Seconds) -> None:
         """Gives the program's pin, if there is one, another time to live; 0 ends it."""
@@ -254,29 +231,24 @@ class Retention:
         if pin:
             pin.used = False
             pin.deadline = now + pin.remaining
+            self._next_expiry = min(self._next_expiry, pin.deadline)
 
-    def _end(self, pin: _Pin) -> None:
+    def _end(self, pin: Pin) -> None:
         del self._pins[pin.program]
-        self._disown(pin)
-
-    def _disown(self, pin: _Pin) -> None:
-        """Gives up the pin's blocks, except those that a pin in its place has."""
-        successor = self._pins.get(pin.program)
-        kept = set(successor.blocks) if successor else set()
-        for block in reversed(pin.blocks):
-            if block not in kept:
-                self._pool.disown(block, pin.program)
+        self._pool.disown(pin)
 
     def _forget_surplus(self) -> None:
-        while len(self._programs) > PROGRAMS:
+        while len(self._programs) > PROGRAMS or self._noted > 2 * self._pool.size:
             idle = (name for name, program in self._programs.items() if not program.live and name not in self._pins)
             oldest = next(idle, None)
             if oldest is None:
                 return
-            del self._programs[oldest]
+            program = self._programs.pop(oldest)
+            self._noted -= program.noted
+            self._pool.follow(program.trail, ())
 
-    def _tokens(self, blocks: Sequence[Block]) -> Tokens:
-        return len(blocks) * self._block_size
+    def _tokens(self, blocks: int) -> Tokens:
+        return blocks * self._pool.block_size
 
     def _report(self, program: str, outcome: PinOutcome, tokens: Tokens) -> None:
         self._reports.append(Report(program, outcome, tokens))

@@ -1,47 +1,40 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.content import Extent, block_hashes
+from simulator.content import Context, Extent
 
-extents = st.lists(st.builds(Extent, st.integers(0, 2), st.integers(0, 12)), max_size=5)
-
-
-def tokens(context: list[Extent]) -> list[tuple[int, int]]:
-    return [(content, position) for content, length in context for position in range(length)]
+contexts = st.lists(st.builds(Extent, st.integers(0, 2), st.integers(1, 6)), min_size=1, max_size=5).map(
+    lambda extents: Context(tuple(extents))
+)
 
 
-@given(extents, extents, st.integers(1, 6))
-def test_blocks_are_shared_exactly_as_far_as_tokens_are(one: list[Extent], two: list[Extent], size: int) -> None:
-    for index, (left, right) in enumerate(zip(block_hashes(one, size), block_hashes(two, size), strict=False)):
-        end = (index + 1) * size
-        if left == right:
-            assert tokens(one)[:end] == tokens(two)[:end]
+def tokens(context: Context) -> list[tuple[int, int]]:
+    return [(content, position) for content, length in context.extents for position in range(length)]
 
 
-@given(extents, extents, extents, st.integers(1, 6))
-def test_a_common_history_is_a_common_prefix(
-    history: list[Extent], one: list[Extent], two: list[Extent], size: int
-) -> None:
-    full = len(tokens(history)) // size
-    assert block_hashes(history + one, size)[:full] == block_hashes(history + two, size)[:full]
-    assert len(block_hashes(history, size)) == full
+def shared(one: Context, two: Context) -> int:
+    pairs = zip(tokens(one), tokens(two), strict=False)
+    return next((index for index, (left, right) in enumerate(pairs) if left != right), min(one.tokens, two.tokens))
 
 
-def test_a_longer_piece_of_the_same_content_extends_a_shorter_one() -> None:
-    assert block_hashes([Extent(1, 9)], 4) == block_hashes([Extent(1, 100)], 4)[:2]
+@given(contexts, contexts, st.data())
+def test_two_contexts_have_in_common_what_their_tokens_have(one: Context, two: Context, data: st.DataObject) -> None:
+    same = shared(one, two)
+    if same:
+        known = data.draw(st.integers(1, same))
+        end = data.draw(st.integers(known, min(one.tokens, two.tokens)))
+        assert one.common(two, known, end) == min(same, end)
 
 
-def test_hashes_are_the_same_in_every_process() -> None:
-    code = "from simulator.content import Extent, block_hashes; print(block_hashes([Extent(1, 5), Extent(2, 9)], 4))"
-    runs = {
-        subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
-        ).stdout
-        for seed in ("0", "1")
-    }
-    assert runs == {f"{block_hashes([Extent(1, 5), Extent(2, 9)], 4)}\n".encode()}
+@given(contexts, contexts, st.data())
+def test_keys_are_equal_exactly_where_tokens_are(one: Context, two: Context, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, min(one.tokens, two.tokens) - 1))
+    end = data.draw(st.integers(start + 1, min(one.tokens, two.tokens)))
+    equal = tokens(one)[start:end] == tokens(two)[start:end]
+    assert (one.key(start, end) == two.key(start, end)) == equal
+
+
+def test_of_two_lengths_of_one_content_the_shorter_is_shared() -> None:
+    assert Context((Extent(1, 9), Extent(2, 5))).common(Context((Extent(1, 100),)), 1, 14) == 9
