@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from scheduler.types import EngineId, Seconds, Tokens
+from scheduler.types import UNNAMED, EngineId, Seconds, Tokens
 from tools.gaps import GapModel, SavedGaps
 
 DELAY_WINDOW = 200
@@ -16,6 +16,8 @@ DELAY_WINDOW = 200
 
 RETURNS = (0.75, 4)
 """What is believed of a workflow's chance of return at first, and how many programs that belief counts for."""
+UNNAMED_RETURNS = (0.25, 4)
+"""The same for first calls without a name. A return is seen when it comes, but that none comes only after a while."""
 
 
 @dataclass(slots=True)
@@ -103,6 +105,8 @@ class Learned:
         stats = self.workflows.get((tenant, workflow))
         if stats is None:
             stats = self.workflows[tenant, workflow] = WorkflowStats()
+            if workflow == UNNAMED:
+                stats.second = Average(*UNNAMED_RETURNS)
         return stats
 
     def prefill_rate(self, engine: EngineId, default: float) -> Average:

@@ -13,6 +13,9 @@ CallId = NewType("CallId", str)
 EngineId = NewType("EngineId", str)
 
 DEFAULT_TENANT = TenantId("default")
+UNNAMED = "unnamed"
+"""The workflow of calls whose client names neither workflow nor program. Single questions are among them: how often
+another call follows is learned apart from programs that have a name."""
 
 
 class ProgramKey(NamedTuple):

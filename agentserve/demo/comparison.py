@@ -16,7 +16,7 @@ from workloads.records import summarise
 from workloads.synth import DEFAULT_RATIO, Ratio
 
 OnEvent = Callable[[ReplayEvent], None]
-SETTLE_S = 1.5
+SETTLE_S = 3.0
 """After a replay, until the last pins have been reported."""
 
 

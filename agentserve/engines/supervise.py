@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Protocol
@@ -18,6 +19,8 @@ PROVEN = 60.0
 
 MISSES = 3
 """So many health checks in a row have to fail before an engine is taken for gone."""
+OBSERVE_EVERY = 5
+"""Health checks a scrape. vLLM needs several milliseconds for its metrics page, and we for reading it."""
 
 
 class State(StrEnum):
@@ -110,15 +113,15 @@ class Supervisor:
     async def _watch(self) -> str:
         """Returns why the engine is taken for gone, as soon as it is."""
         misses = 0
-        while misses < MISSES:
+        for beat in itertools.count(1):
             await asyncio.sleep(self._interval)
             if reason := self.engine.gone():
                 return reason
-            if await self.engine.healthy():
-                misses = 0
+            misses = 0 if await self.engine.healthy() else misses + 1
+            if misses == MISSES:
+                break
+            if not misses and beat % OBSERVE_EVERY == 1:
                 await self._observe()
-            else:
-                misses += 1
         return f"it failed {MISSES} health checks in a row"
 
     async def _observe(self) -> None:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from agentserve.gateway.errors import ApiError
 from agentserve.gateway.history import History
 from agentserve.gateway.request import Request
-from scheduler.types import DEFAULT_TENANT, ProgramKey, Seconds
+from scheduler.types import DEFAULT_TENANT, UNNAMED, ProgramKey, Seconds
 
 MAX_ID_BYTES = 256
 MAX_DEADLINE_MS = 30 * 24 * 3600 * 1000
@@ -20,10 +20,6 @@ MAX_DEADLINE_MS = 30 * 24 * 3600 * 1000
 SESSION_HEADERS = (b"x-session-id", b"x-claude-code-session-id", b"session-id", b"x-dynamo-session-id")
 CONTEXT_IDS = ("session_id", "task_id", "agent_id")
 """The ids of an `agentic_context`; those that are there are joined by slashes."""
-
-UNNAMED = "unnamed"
-"""The workflow of calls whose client names neither workflow nor program. Single questions are among them: how often
-they are followed by another is learned apart from programs that have a name."""
 
 Headers = Mapping[bytes, bytes]
 """Lower-case names."""

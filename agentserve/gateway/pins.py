@@ -8,8 +8,8 @@ from collections.abc import Callable
 from agentserve.engines.base import Engine, EngineError, PinOrder, PinReport
 from scheduler.types import ProgramKey, Seconds
 
-POLL = 0.5
-"""Seconds between two questions for news of pins."""
+POLL = 2.0
+"""Seconds between two questions for news of pins, where no order brings it. Each costs the engine a pause in a step."""
 SLACK = 1.0
 """Seconds for which news of a pin may come after its time-to-live."""
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import uvicorn
+import uvloop
 
 from agentserve.config import Config
 from agentserve.engines.factory import build_engines, default_logs
@@ -50,7 +51,7 @@ def run(config: Config) -> int:
         return 2
     try:
         with listener:
-            asyncio.run(_serve(config, brain, listener))
+            uvloop.run(_serve(config, brain, listener))
     except KeyboardInterrupt:
         pass
     except RecordingError as error:

@@ -48,8 +48,8 @@ class WorkingSet:
         return not call.program.served
 
     def verdict(self, view: View, call: Call, engine: EngineState) -> Verdict:
-        if not (engine.running or engine.members):
-            return Verdict.ADMIT
+        if not engine.running:
+            return Verdict.ADMIT  # an idle engine is worth more than the KV of gaps
         if len(engine.running) >= engine.spec.max_num_seqs:
             return Verdict.STOP
         reserved = engine.account.capacity - engine.free + self.growth * engine.growth

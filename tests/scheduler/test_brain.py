@@ -16,7 +16,7 @@ from scheduler.events import (
     ToolStarted,
 )
 from scheduler.policy import PRESETS, Choice, PolicyConfig
-from scheduler.types import CallId, EngineId, PrefixMark, ProgramKey, TenantId
+from scheduler.types import UNNAMED, CallId, EngineId, PrefixMark, ProgramKey, TenantId
 from tests.scheduler.world import MODEL, World, key, spec
 
 SMALL = {"a": spec(3000)}
@@ -39,18 +39,18 @@ def test_a_call_goes_straight_to_an_idle_engine() -> None:
 
 def test_programs_that_do_not_fit_wait_outside_in_order_of_arrival() -> None:
     world = World(engines=SMALL)
-    first = world.call("p", tokens=1500)
+    first = world.call("p", tokens=1500, final=True)
     second, third = world.call("q", tokens=1500), world.call("r", tokens=100)
     assert world.waiting == {second, third}, "r would fit, but may not overtake q"
     world.later(0.5)
     world.finish(first, prompt=1500)
-    world.end("p")
     assert set(world.running) == {second, third}
     assert world.dispatches[1].why is Why.ADMITTED
 
 
 def test_a_member_enters_without_asking_while_others_wait() -> None:
     world = World(engines=SMALL)
+    world.call("busy", tokens=100)
     world.finish(world.call("p", tokens=1500), prompt=1500)
     waiting = world.call("q", tokens=1500)
     again = world.call("p", tokens=1700, turns=3)
@@ -61,6 +61,7 @@ def test_a_member_enters_without_asking_while_others_wait() -> None:
 @pytest.mark.parametrize("order", ["fcfs", "program_fcfs"])
 def test_later_calls_pass_the_line_under_any_order(order: str) -> None:
     world = World(PolicyConfig("test", order=Choice(order)), engines=SMALL)
+    world.call("busy", tokens=100)
     world.finish(world.call("p", tokens=1500), prompt=1500)
     waiting = world.call("q", tokens=1500)
     world.later(1.0)
@@ -70,6 +71,7 @@ def test_later_calls_pass_the_line_under_any_order(order: str) -> None:
 
 def test_a_gap_that_lasts_too_long_makes_way_and_its_return_does_not_wait() -> None:
     world = World(engines=SMALL)
+    world.call("busy", tokens=100)
     for _ in range(100):
         world.brain.learned.gaps.observe("default", ("bash",), 0.5)
     world.finish(world.call("p", tokens=1500), prompt=1500)
@@ -99,6 +101,23 @@ def test_programs_that_never_come_back_soon_reserve_nothing_after_their_answer()
     world.finish(world.call("another"))
     assert world.actions[-1] == Release(key("another"), EngineId("a"))
     assert world.occupied() == 0
+
+
+def test_a_first_call_that_nobody_named_reserves_nothing_until_one_came_back() -> None:
+    world = World()
+    world.finish(world.call("p", workflow=UNNAMED))
+    assert world.occupied() == 0
+    world.finish(world.call("p", workflow=UNNAMED, tokens=1000, turns=2), prompt=1000)
+    world.end("p")
+    world.finish(world.call("q", workflow=UNNAMED))
+    assert world.occupied() > 0
+
+
+def test_an_idle_engine_takes_a_call_that_does_not_fit_beside_the_gaps() -> None:
+    world = World(engines=SMALL)
+    world.finish(world.call("p", tokens=1500), prompt=1500)
+    assert world.call("q", tokens=1500) in world.running
+    assert world.call("r", tokens=1500) in world.waiting
 
 
 def test_programs_that_come_back_again_keep_their_memory_again() -> None:

@@ -105,6 +105,7 @@ class World:
         output: int = 50,
         final: bool = False,
         streams: bool = True,
+        workflow: str = "",
         stops: bool = False,
     ) -> CallId:
         """A call arrives; says its id."""
@@ -124,6 +125,7 @@ class World:
                 expected_output=output,
                 final=final,
                 streams=streams,
+                workflow=workflow,
                 stops=stops,
             )
         )
