@@ -8,7 +8,7 @@ import pytest
 
 from scheduler.policy import PRESETS
 from simulator.engine import EngineConfig
-from tests.virtual import Outcome, Virtual
+from tests.virtual import Outcome, replay
 from workloads.arrivals import poisson
 from workloads.generate import SMALL, generate
 from workloads.program import Program
@@ -24,7 +24,7 @@ def workload(seed: int, rate: float) -> list[Program]:
 
 def outcomes(preset: str | None, rate: float) -> list[Outcome]:
     policy = PRESETS[preset] if preset else None
-    return [Virtual(policy, ENGINE if preset else STOCK).run(workload(seed, rate)) for seed in SEEDS]
+    return [replay(policy, ENGINE if preset else STOCK, workload(seed, rate)) for seed in SEEDS]
 
 
 def gain(stock: list[Outcome], ours: list[Outcome]) -> float:
@@ -48,6 +48,6 @@ def test_the_vllm_preset_is_the_stock_engine() -> None:
 
 
 def test_a_replay_repeats_exactly() -> None:
-    once, again = (Virtual(PRESETS["agentserve"], ENGINE).run(workload(1, 0.4)) for _ in range(2))
-    assert once.calls == again.calls
+    once, again = (replay(PRESETS["agentserve"], ENGINE, workload(1, 0.4)) for _ in range(2))
+    assert once.simulation == again.simulation
     assert once.dispatches == again.dispatches

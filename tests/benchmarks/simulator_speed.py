@@ -79,7 +79,7 @@ class Load:
 
 def chains(programs: int = 60) -> Iterator[Program]:
     """Coding agents whose contexts grow to 100k tokens; 97 % of a prompt is the one before."""
-    return poisson_arrivals(generate(CHAINS, programs, 1), 0.02, 1)
+    return poisson_arrivals(generate(CHAINS, programs, 1, context_tokens=100_000), 0.02, 1)
 
 
 def stages(programs: int = 400) -> Iterator[Program]:
