@@ -17,7 +17,7 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -139,17 +139,26 @@ async def replay_all(arms: Sequence[Arm], options: argparse.Namespace) -> Run:
         kept = Run("python -m tests.benchmarks.programs", sum(rates) / len(rates), rates, options.programs)
         say(f"L = {kept.rate:.4f} programs/s, from {[round(rate, 4) for rate in rates]}")
         kept.save(path)
-    plan = ((OVERLOAD, options.programs, arms), (HEAVY, options.programs, arms), (LOW, options.low_programs, arms[:2]))
-    for repetition in range(options.repetitions):
-        for load, count, chosen in plan:
-            programs = workload.arriving(repetition + 1, load * kept.rate)[:count]
-            for arm in rotated(chosen, repetition):
-                if not kept.has(load, repetition, arm.name):
-                    outcome = await run(arm, programs, workload, skip_idle=load == LOW)
-                    kept.results.append(result_of(outcome, load, repetition))
-                    kept.save(path)
-                    tell(kept.results[-1])
+    for load, repetition in plan(options):
+        count, chosen = (options.low_programs, arms[:2]) if load == LOW else (options.programs, arms)
+        programs = workload.arriving(repetition + 1, load * kept.rate)[:count]
+        for arm in rotated(chosen, repetition):
+            if not kept.has(load, repetition, arm.name):
+                outcome = await run(arm, programs, workload, skip_idle=load == LOW)
+                kept.results.append(result_of(outcome, load, repetition))
+                kept.save(path)
+                tell(kept.results[-1])
     return kept
+
+
+def plan(options: argparse.Namespace) -> Iterator[tuple[float, int]]:
+    """Loads and repetitions, interleaved so that a run that is cut off has some of each."""
+    repetitions = {OVERLOAD: options.repetitions, LOW: options.low_repetitions, HEAVY: options.heavy_repetitions}
+    rounds = max(1, options.repetitions)
+    for turn in range(rounds):
+        for load, count in repetitions.items():
+            for repetition in range(turn * count // rounds, (turn + 1) * count // rounds):
+                yield load, repetition
 
 
 def rotated(arms: Sequence[Arm], turn: int) -> list[Arm]:
@@ -322,6 +331,8 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="go on with a run that was cut off")
     parser.add_argument("--report", type=Path, help="print the tables of a run and measure nothing")
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--low-repetitions", type=int, default=5)
+    parser.add_argument("--heavy-repetitions", type=int, default=5)
     parser.add_argument("--programs", type=int, default=16)
     parser.add_argument("--low-programs", type=int, default=16, help="the first so many of them at low load")
     parser.add_argument("--saturations", type=int, default=2, help="runs that measure L")
