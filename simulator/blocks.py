@@ -223,24 +223,37 @@ class BlockPool:
                 last = last if self._merge(last, head) else head
 
     def _evict(self, run: Run, count: int) -> int:
-        """Empties up to `count` blocks from the end of a free run. Returns how many."""
+        """Takes up to `count` blocks from the end of the line's first run. Returns how many."""
+        taken = min(count, run.node.blocks)
+        if self._shrink(run, taken):
+            self._line.blocks -= taken
+        else:
+            self._line.remove(run)
+            self._drop(run)
+        return taken
+
+    def _shrink(self, run: Run, count: int) -> bool:
+        """Empties the last `count` blocks of a free run, or cuts off what is before them if that is not possible.
+
+        Returns whether they are gone; if not, they are the run now.
+        """
         node = run.node
-        if count < node.blocks:
-            if node.children or len(node.copies) > 1:
-                self._cut(run, node.blocks - count)
-            else:
-                node.blocks -= count
-                self._line.blocks -= count
-                for trail in list(run.trails):
-                    _shorten(trail, trail.runs.index(run) + 1)
-                return count
-        evicted = node.blocks
-        self._line.remove(run)
-        node.copies.remove(run)
+        if count == node.blocks:
+            return False
+        if node.children or len(node.copies) > 1:
+            self._cut(run, node.blocks - count)
+            return False
+        node.blocks -= count
+        for trail in list(run.trails):
+            _shorten(trail, trail.runs.index(run) + 1)
+        return True
+
+    def _drop(self, run: Run) -> None:
+        """Forgets a run that nobody holds but trails, which end before it from now on."""
+        run.node.copies.remove(run)
         for trail in list(run.trails):
             _shorten(trail, trail.runs.index(run))
-        self._prune(node)
-        return evicted
+        self._prune(run.node)
 
     def _prune(self, node: Node) -> None:
         """Forgets the node, and those above it, as far as nothing is left of them."""
@@ -287,23 +300,29 @@ class BlockPool:
         """The pin gives its runs up, the last of them first."""
         runs, pin.runs = pin.runs, []
         for run in reversed(runs):
-            self._give_up(run, (pin,))
+            self._leave_free(run)
+            run.pins.remove(pin)
+            self._enter_free(run)
 
-    def strip(self, pin: Pin, count: int) -> set[Pin]:
-        """Up to `count` of the last free blocks the pin guards can be taken from now on. Returns who loses them."""
-        run = next(run for run in reversed(pin.runs) if not run.tables and run.guardian is pin)
-        if count < run.node.blocks:
-            self._cut(run, run.node.blocks - count)
-        losers = set(run.pins)
-        for loser in losers:
-            loser.runs.remove(run)
-        self._give_up(run, losers)
-        return losers
+    def last_guarded(self, pin: Pin) -> Run:
+        """The last of the free runs that the pin guards; it has to guard one."""
+        return next(run for run in reversed(pin.runs) if not run.tables and run.guardian is pin)
 
-    def _give_up(self, run: Run, pins: set[Pin] | tuple[Pin]) -> None:
-        self._leave_free(run)
-        run.pins.difference_update(pins)
-        self._enter_free(run)
+    def strip(self, pin: Pin, count: int) -> tuple[int, set[Pin]]:
+        """Takes up to `count` of the last free blocks that the pin guards into use, from all who hold them.
+
+        Returns how many, and the pins that have lost them.
+        """
+        run = self.last_guarded(pin)
+        taken, losers = min(count, run.node.blocks), set(run.pins)
+        self.held -= taken
+        pin.guarded -= taken
+        if not self._shrink(run, taken):
+            for loser in losers:
+                loser.runs.remove(run)
+            run.pins.clear()
+            self._drop(run)
+        return taken, losers
 
     # --- integrity --------------------------------------------------------------------------------------------------
 

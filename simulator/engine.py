@@ -112,6 +112,9 @@ class Engine:
         """How many of them have begun, as far as anybody has asked."""
         self._may_fit = False
         """The head of the waiting line could be admitted soon, although nothing but decoding happens."""
+        self._stuck: tuple[Progress, int, int] | None = None
+        """The head of the waiting line that did not fit, and what has to change before it can."""
+        self._changes = 0
         self._arrivals = 0
         self._admissions = 0
 
@@ -174,6 +177,7 @@ class Engine:
     def retain(self, program: str, ttl: Seconds, now: Seconds) -> None:
         """Keeps the program's KV for `ttl` seconds from now, or from the end of its live request; 0 releases it."""
         self._interrupt(now)
+        self._changes += 1
         self._retention.expire(now)
         self._retention.ask(program, ttl, now)
 
@@ -184,6 +188,7 @@ class Engine:
 
     def reports_since(self, cursor: int, now: Seconds) -> list[Report]:
         """What became of pins after the first `cursor` reports, up to now."""
+        self.advance(now)
         self._retention.expire(now)
         return self._retention.reports_since(cursor)
 
@@ -242,12 +247,13 @@ class Engine:
         self._pace = Pace(now, first, self.profile.decode_context * members)
         self._planned = self._begun = 1
         if not self._chunks and not self._may_fit:
-            self._planned = self._decoding.run(self._pace, self._pool.takeable, self._retention.next_expiry)
+            quiet = self._pool.takeable + self._retention.quiet_blocks
+            self._planned = self._decoding.run(self._pace, quiet, self._retention.next_expiry)
 
     def _begin(self, steps: int) -> None:
         """So many more steps of the run have begun."""
         if steps:
-            self._pool.take(self._decoding.blocks(steps))
+            self._retention.take(self._decoding.blocks(steps))
             self._decoding.steps.begun += steps
             self._decoding.steps.ended += steps
             self._begun += steps
@@ -289,6 +295,7 @@ class Engine:
 
     def _stop(self, item: Progress) -> None:
         """The request does not run any more."""
+        self._changes += 1
         if item in self._decoding.members:
             self._stop_decoding(item)
         self._others.pop(item, None)
@@ -342,8 +349,11 @@ class Engine:
             return False
         if self.config.long_prefill_token_threshold and not budget:
             return False
-        for _ in range(taken):
-            self._take(1)
+        if taken <= self._pool.takeable:
+            self._pool.take(taken)
+        else:
+            for _ in range(taken):
+                self._retention.take(1)
         self._decoding.steps.begun += 1
         for item, tokens in chunks.items():
             self._compute(item, tokens)
@@ -398,9 +408,13 @@ class Engine:
         budget = self._budget
         while budget > 0 and self._waiting and len(self._running) < self.config.max_num_seqs:
             item = self._waiting.head
+            state = (item, self._changes, self._retention.cursor)
+            if state == self._stuck:
+                break
             match = self._pool.find(item.table.context, (item.known - 1) // self.config.block_size)
             if not self._admissible(item, match):
                 self._may_fit = match.growing
+                self._stuck = None if match.growing else state
                 break
             self._admit(self._waiting.pop(), match)
             tokens = min(self._capped(item.remaining), budget)
@@ -430,7 +444,7 @@ class Engine:
 
     def _compute(self, item: Progress, tokens: Tokens) -> None:
         """Gives the request blocks for its next tokens. Blocks they fill can serve others from now on, as in vLLM."""
-        self._take(self._missing(item, tokens))
+        self._retention.take(self._missing(item, tokens))
         self._chunks[item] = tokens
         item.table.base += tokens
         self._pool.extend(item.table, item.table.base // self.config.block_size)
@@ -439,10 +453,6 @@ class Engine:
         """How many more blocks the request's next so many tokens need."""
         computed, size = item.table.computed, self.config.block_size
         return -(-(computed + tokens) // size) + -computed // size
-
-    def _take(self, blocks: int) -> None:
-        self._retention.make_room(blocks)
-        self._pool.take(blocks)
 
 
 def _turn(item: Progress) -> int:

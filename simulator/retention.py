@@ -21,7 +21,7 @@ from scheduler.events import PinOutcome
 from scheduler.types import Seconds, Tokens
 from simulator.blocks import BlockPool, Match
 from simulator.request import Request
-from simulator.runs import Pin, Table, Trail
+from simulator.runs import Pin, Seniority, Table, Trail
 
 REPORTS = 4096
 """Reports that are kept for whoever asks for them."""
@@ -155,13 +155,28 @@ class Retention:
             blocks for run, blocks in reused.parts() if run.pins and not run.tables and run.guardian.seniority < own
         )
 
-    def make_room(self, count: int) -> None:
-        """Breaks pins until `count` blocks can be taken: the latest program's first, its last block first."""
+    @property
+    def quiet_blocks(self) -> int:
+        """How many blocks can surely be taken from pins before there is something to report."""
+        if not self._pool.held:
+            return 0
+        run = self._pool.last_guarded(self._victim())
+        return run.node.blocks if all(pin.broken for pin in run.pins) else 0
+
+    def take(self, count: int) -> None:
+        """Takes so many free blocks into use, from pins as far as there are no others.
+
+        Pins break the latest program's first, and its last block first.
+        """
+        plain = min(count, self._pool.takeable)
+        self._pool.take(plain)
+        count -= plain
         hurt: set[Pin] = set()
-        while self._pool.takeable < count:
-            pin = max((pin for pin in self._pins.values() if pin.guarded), key=lambda pin: pin.seniority)
-            hurt |= self._pool.strip(pin, count - self._pool.takeable)
-        for pin in sorted(hurt, key=lambda pin: pin.seniority):
+        while count:
+            taken, losers = self._pool.strip(self._victim(), count)
+            count -= taken
+            hurt |= losers
+        for pin in sorted(hurt, key=_seniority):
             if not pin.broken:
                 pin.broken = True
                 self._report(pin.program, PinOutcome.BROKEN, self._tokens(pin.blocks))
@@ -173,6 +188,10 @@ class Retention:
         for pin in self._pins.values():
             if any(pin not in run.pins for run in pin.runs):
                 yield f"the pin of {pin.program!r} lists blocks that it does not hold"
+
+    def _victim(self) -> Pin:
+        """The latest program's pin that guards free blocks."""
+        return max((pin for pin in self._pins.values() if pin.guarded), key=_seniority)
 
     def _meet(self, name: str) -> _Program:
         self._met += 1
@@ -254,3 +273,7 @@ class Retention:
         self._reports.append(Report(program, outcome, tokens))
         self.cursor += 1
         self.counters[outcome] += 1
+
+
+def _seniority(pin: Pin) -> Seniority:
+    return pin.seniority

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TypeAlias
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -231,8 +230,3 @@ def test_runs_of_steps_change_nothing(
     steps = Drive(ReferenceEngine(config, PROFILE)).play(script)
     steps.outputs = told(steps, cadence)
     assert runs == steps
-
-
-def test_a_cadence_that_never_tells_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one token"):
-        Cadence(tokens=0)

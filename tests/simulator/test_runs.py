@@ -1,0 +1,106 @@
+"""Steps that only decode are taken as one, and end as they would have ended one by one."""
+
+from __future__ import annotations
+
+import dataclasses
+from math import inf
+
+import pytest
+
+from simulator.engine import Engine, EngineConfig
+from simulator.pace import Cadence, Pace
+from simulator.profile import StepProfile
+from tests.simulator.driver import SECOND, Drive, request
+
+CONFIG = EngineConfig(num_blocks=64, block_size=4, max_model_len=128, max_num_seqs=4, max_num_batched_tokens=64)
+SILENT = Cadence(tokens=1000, seconds=inf)
+
+
+def quiet(config: EngineConfig = CONFIG, cadence: Cadence = SILENT, profile: StepProfile = SECOND) -> Drive:
+    return Drive(engine=Engine(config, profile, cadence))
+
+
+def test_a_request_alone_takes_two_events() -> None:
+    drive = quiet()
+    drive.add(request("a", [(1, 6)], output=50))
+    drive.run()
+    assert [(at, output.produced, output.finished) for at, output in drive.outputs] == [
+        (1.0, 1, False),
+        (50.0, 50, True),
+    ]
+
+
+def test_an_arrival_ends_a_run_with_the_step_under_way() -> None:
+    drive = quiet()
+    drive.add(request("a", [(1, 6)], output=50))
+    drive.step()
+    drive.step()
+    assert drive.next == 50.0
+    drive.engine.add(request("b", [(2, 6)], output=2), 7.5)
+    assert drive.engine.next_time == 8.0
+    drive.next = drive.engine.next_time
+    drive.run()
+    assert [(at, output.request) for at, output in drive.outputs] == [(1.0, "a"), (9.0, "b"), (10.0, "b"), (50.0, "a")]
+
+
+def test_what_arrives_as_a_step_ends_is_in_the_next_one() -> None:
+    drive = quiet()
+    drive.add(request("a", [(1, 6)], output=50))
+    drive.step()
+    drive.step()
+    drive.engine.add(request("b", [(2, 6)]), 8.0)
+    assert drive.engine.next_time == 8.0
+
+
+def test_outputs_come_at_the_cadence() -> None:
+    drive = quiet(cadence=Cadence(tokens=20, seconds=12.5))
+    drive.add(request("a", [(1, 6)], output=30))
+    drive.run()
+    assert [(at, output.produced) for at, output in drive.outputs] == [(1.0, 1), (14.0, 14), (27.0, 27), (30.0, 30)]
+    drive = quiet(cadence=Cadence(tokens=10, seconds=12.5))
+    drive.add(request("a", [(1, 6)], output=30))
+    drive.run()
+    assert [output.produced for _, output in drive.outputs] == [1, 11, 21, 30]
+
+
+def test_gauges_are_of_the_time_that_is_asked_for() -> None:
+    drive = quiet()
+    drive.add(request("a", [(1, 6)], output=50))
+    drive.step()
+    drive.step()
+    assert drive.engine.free_blocks == 62
+    drive.engine.advance(20.5)
+    assert drive.engine.free_blocks == 64 - 7, "26 tokens have KV or are being computed"
+    assert drive.engine.next_time == 50.0
+
+
+def test_a_run_ends_with_the_step_in_which_a_pin_expires() -> None:
+    drive = quiet()
+    drive.serve(request("p", [(1, 8)], program="p", rank=0, ttl=9.5))
+    drive.add(request("a", [(2, 6)], output=50))
+    drive.step()
+    drive.step()
+    assert drive.next == 11.0
+
+
+def test_a_run_ends_before_memory_does() -> None:
+    drive = quiet(dataclasses.replace(CONFIG, num_blocks=32))
+    drive.serve(request("low", [(1, 14)], output=60, priority=2), request("high", [(2, 14)], output=60, priority=1))
+    assert drive.engine.preemptions == 1
+
+
+@pytest.mark.parametrize("growth", [0.0, 1e-6, 0.25])
+def test_the_steps_of_a_run_end_when_single_steps_would(growth: float) -> None:
+    pace = Pace(3.0, 0.7, growth)
+    ends, time = [], 3.0
+    for step in range(200):
+        time += 0.7 + growth * step
+        ends.append(time)
+    assert [pace.end(step + 1) for step in range(200)] == pytest.approx(ends, rel=1e-12)
+    assert [pace.steps_until(pace.end(step)) for step in range(1, 200)] == list(range(1, 200))
+    assert [pace.steps_until(pace.end(step) + 0.01) for step in range(1, 200)] == list(range(2, 201))
+
+
+def test_a_cadence_that_never_tells_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one token"):
+        Cadence(tokens=0)
