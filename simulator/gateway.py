@@ -26,7 +26,7 @@ from scheduler.events import (
     PinReported,
     Wakeup,
 )
-from scheduler.types import CallId, EngineId, ProgramKey, Seconds, TenantId, Tokens, Usage
+from scheduler.types import CallId, EngineId, ProgramKey, Seconds, TenantId, Usage
 from simulator.clock import Clock, Turn
 from simulator.engine import RequestError
 from simulator.fleet import EngineModel
@@ -36,9 +36,6 @@ from simulator.retention import Report
 from simulator.station import Ears, Pulse, Station
 from workloads.program import Call
 
-PROGRESS_TOKENS: Tokens = 64
-PROGRESS_SECONDS: Seconds = 0.5
-"""The brain hears of a stream every so many tokens or seconds, whichever comes first, as from the real gateway."""
 STALLED: Seconds = 86_400.0
 """After a day of nothing but the brain's own alarms, nothing will ever happen."""
 
@@ -222,22 +219,18 @@ class Gateway:
     # --- from the engines -------------------------------------------------------------------------------------------
 
     def _outputs(self, station: Station, outputs: tuple[Output, ...]) -> None:
-        now = self._clock.now
         for output in outputs:
             call = self.live[CallId(output.request)]
-            call.produced = output.produced
-            news = _is_news(call, now)
-            if news or output.finished:
-                call.told, call.told_at, call.cached = output.produced, now, output.cached
-                self._after(call.program.legs.engine, partial(self._hear, call, output, news))
+            call.produced, call.cached = output.produced, output.cached
+            self._after(call.program.legs.engine, partial(self._hear, call, output))
 
-    def _hear(self, call: LiveCall, output: Output, news: bool) -> None:
-        """A piece of an answer has reached the gateway that is its first token, its last, or both, or `news`."""
+    def _hear(self, call: LiveCall, output: Output) -> None:
+        """A piece of an answer that the brain has to know of has reached the gateway."""
         now = self._clock.now
         if not call.first_token:
             call.first_token = now
             self._tell(CallFirstToken(now, call.id))
-        elif news:
+        elif not output.finished:
             self._tell(CallProgressed(now, call.id, output.produced))
         if output.finished:
             self._finish(call)
@@ -259,11 +252,6 @@ class Gateway:
     def _pulse(self, station: Station, pulse: Pulse) -> None:
         now = self._clock.now
         self._tell(EngineObserved(now, station.id, now, pulse.running, pulse.waiting, pulse.kv_used, pulse.retained))
-
-
-def _is_news(call: LiveCall, now: Seconds) -> bool:
-    """Whether the gateway would tell the brain of the call's newest token."""
-    return not call.told or call.produced - call.told >= PROGRESS_TOKENS or now - call.told_at >= PROGRESS_SECONDS
 
 
 def _nobody(call: LiveCall) -> None:

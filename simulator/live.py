@@ -94,9 +94,7 @@ class LiveCall:
     first_token: Seconds = 0.0
     cached: Tokens = 0
     produced: Tokens = 0
-    told: Tokens = 0
-    """The output that the brain was told of last, at `told_at`."""
-    told_at: Seconds = 0.0
+    """Output tokens that the engine told of last."""
 
     def __post_init__(self) -> None:
         self.id = CallId(f"{self.program.id}:{self.call.id}")

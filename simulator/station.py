@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from math import floor, isfinite
 from time import perf_counter
 from typing import NamedTuple
 
@@ -11,15 +13,18 @@ from scheduler.types import EngineId, EngineSpec, ProgramKey, Seconds
 from simulator.clock import Clock, Turn
 from simulator.engine import Engine
 from simulator.fleet import EngineModel
+from simulator.pace import Cadence
 from simulator.request import Output, Request
 from simulator.retention import Report
 
-POLL: Seconds = 0.5
-"""Between two questions for news of pins, as the gateway asks."""
-SLACK: Seconds = 1.0
-"""For so long after a pin's time to live the gateway still asks."""
-SCRAPE: Seconds = 1.0
+POLL: Seconds = 2.0
+"""Between two questions for news of pins, as the gateway asks. Those to which the answer is nothing are left out."""
+SCRAPE: Seconds = 5.0
 """Between two looks at an engine's gauges, as the gateway's supervisor looks."""
+
+
+CADENCE = Cadence(tokens=64, seconds=0.5)
+"""Of a stream, the brain hears every so many tokens or seconds, whichever comes first, as from the real gateway."""
 
 
 class Pulse(NamedTuple):
@@ -46,7 +51,7 @@ class Station:
     def __init__(self, model: EngineModel, clock: Clock, ears: Ears) -> None:
         self.model = model
         self.id = EngineId(model.name)
-        self.engine = Engine(model.config, model.profile)
+        self.engine = Engine(model.config, model.profile, CADENCE)
         self.calls = 0
         self.steps = 0
         self.busy: Seconds = 0.0
@@ -58,8 +63,8 @@ class Station:
         self._ears = ears
         self._due: Seconds | None = None
         self._began: Seconds = 0.0
-        self._watched_until: Seconds = 0.0
-        self._polling = False
+        self._polls: set[Seconds] = set()
+        """When news of pins will be asked for."""
         self._scraping = False
         self._cursor = 0
 
@@ -92,7 +97,7 @@ class Station:
         self._expect(self.engine.next_time or self._clock.now)
         if not self._scraping:
             self._scraping = True
-            self._clock.at(self._clock.now + SCRAPE, self._scrape)
+            self._clock.at(_next(SCRAPE, self._clock.now), self._scrape)
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
@@ -114,6 +119,8 @@ class Station:
             self.busy += now - self._began
         self._due = None
         self._expect(following)
+        if self.engine.retention.cursor != self._cursor:
+            self._ask_after(now)
         if outputs:
             self._ears.outputs(self, outputs)
         if self.after_step is not None:
@@ -122,11 +129,8 @@ class Station:
     # --- pins -------------------------------------------------------------------------------------------------------
 
     def watch(self, ttl: Seconds) -> None:
-        """A pin of that time to live exists from now on: the gateway asks for news of it."""
-        self._watched_until = max(self._watched_until, self._clock.now + ttl + SLACK)
-        if not self._polling:
-            self._polling = True
-            self._clock.at(self._clock.now + POLL, self._poll)
+        """A pin of that time to live exists from now on: there may be news when it is over."""
+        self._ask_after(self._clock.now + ttl)
 
     def order(self, program: ProgramKey, ttl: Seconds) -> None:
         """An order for a program's pin reaches the engine; its answer carries news."""
@@ -136,11 +140,18 @@ class Station:
         self.watch(ttl)
         self._tell_reports()
 
-    def _poll(self) -> None:
+    def _ask_after(self, when: Seconds) -> None:
+        """The gateway's first question after that time is one with an answer."""
+        if not isfinite(when):
+            return
+        poll = _next(POLL, when)
+        if poll not in self._polls:
+            self._polls.add(poll)
+            self._clock.at(poll, partial(self._poll, poll))
+
+    def _poll(self, poll: Seconds) -> None:
+        self._polls.remove(poll)
         self._tell_reports()
-        self._polling = self._clock.now < self._watched_until
-        if self._polling:
-            self._clock.at(self._clock.now + POLL, self._poll)
 
     def _tell_reports(self) -> None:
         reports = self.engine.reports_since(self._cursor, self._clock.now)
@@ -153,6 +164,7 @@ class Station:
     def pulse(self) -> Pulse:
         """The engine's gauges now."""
         engine, config = self.engine, self.model.config
+        engine.advance(self._clock.now)
         used = (config.num_blocks - engine.free_blocks) * config.block_size
         retained = engine.retention.protected_blocks * config.block_size if self.model.plugin else None
         return Pulse(engine.running, engine.waiting, used, retained)
@@ -161,4 +173,9 @@ class Station:
         self._ears.pulse(self, self.pulse())
         self._scraping = not self.idle
         if self._scraping:
-            self._clock.at(self._clock.now + SCRAPE, self._scrape)
+            self._clock.at(_next(SCRAPE, self._clock.now), self._scrape)
+
+
+def _next(period: Seconds, after: Seconds) -> Seconds:
+    """The first multiple of the period after that time."""
+    return (floor(after / period) + 1) * period

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -20,14 +21,16 @@ from scheduler.events import (
     CallProgressed,
     CallSent,
     EngineObserved,
+    PinOutcome,
     PinReported,
 )
 from scheduler.policy import PRESETS
 from simulator.client import ClientRules
 from simulator.engine import EngineConfig
-from simulator.gateway import PROGRESS_SECONDS, PROGRESS_TOKENS, SimulationError
+from simulator.gateway import SimulationError
 from simulator.ledger import Detail
 from simulator.network import Constant, Network
+from simulator.station import CADENCE, SCRAPE
 from simulator.world import simulate
 from tests.simulator.worlds import Recorded, chain, fleet, small
 from workloads.distributions import Uniform
@@ -111,18 +114,25 @@ def test_the_brain_hears_what_the_gateway_would_tell_it() -> None:
     for event in progress:
         assert isinstance(event, CallProgressed)
         step = 0.04
-        assert event.output - told <= PROGRESS_TOKENS
-        assert PROGRESS_SECONDS <= event.at - at <= PROGRESS_SECONDS + step or event.output - told == PROGRESS_TOKENS
+        assert event.output - told <= CADENCE.tokens
+        assert CADENCE.seconds <= event.at - at <= CADENCE.seconds + step or event.output - told == CADENCE.tokens
         told, at = event.output, event.at
-    assert 200 - told <= PROGRESS_TOKENS
+    assert 200 - told <= CADENCE.tokens
     last = run.of("p:1")[0]
     assert isinstance(last, CallArrived)
     assert last.final
     assert last.prefix[: len(arrived.prefix)] == arrived.prefix, "the second prompt does not extend the first"
-    assert any(isinstance(event, PinReported) for event in run.events)
     seconds = [event.at for event in run.events if isinstance(event, EngineObserved)]
     assert seconds
-    assert all(later - sooner >= 1.0 for sooner, later in pairwise(seconds))
+    assert all(later - sooner >= SCRAPE for sooner, later in pairwise(seconds))
+
+
+def test_the_brain_hears_what_became_of_pins() -> None:
+    run = Recorded(small())
+    heard = Counter(event.outcome for event in run.events if isinstance(event, PinReported))
+    pins = run.world.ledger.simulation("", 0).pins
+    assert heard[PinOutcome.APPLIED]
+    assert all(pins[outcome] - count in (0, 1) for outcome, count in heard.items()), "more than the last is unheard"
 
 
 def test_a_child_starts_after_its_parents_call_and_the_parent_waits_for_it() -> None:
