@@ -16,6 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from agentserve import __version__
+from agentserve.commands.calibrate import calibrate
+from agentserve.commands.simulate import simulate
 from agentserve.config import ConfigError, EngineSection, default_config, load
 from agentserve.demo.command import demo
 from agentserve.engines import demo_model, installed
@@ -156,3 +158,5 @@ def replay_log(file: Annotated[Path, typer.Argument(help="An event log that a ga
 
 
 app.command()(demo)
+app.command()(simulate)
+app.command()(calibrate)
