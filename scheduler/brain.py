@@ -184,7 +184,7 @@ class Brain:
         if program is None:
             program = self._new_program(event)
         else:
-            self._keeper.come_back(program)
+            self._keeper.come_back(program, extends=extends(event.prefix, program.marks))
         program.last_seen = event.at
         program.ending = program.ending or event.final
         return program

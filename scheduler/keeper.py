@@ -46,11 +46,11 @@ class Keeper:
             self._desk.books.leave(program)
         self.watch(program)
 
-    def come_back(self, program: Program) -> None:
-        """The program's next call has arrived: learns how long its gap was."""
+    def come_back(self, program: Program, *, extends: bool) -> None:
+        """The program's next call has arrived: learns how long its gap was, and if its KV is of use (`extends`)."""
         if program.gap_since is None:
             return
-        self._learn_return(program, came_back=True)
+        self._learn_return(program, useful=extends)
         gap = self._desk.now - program.gap_since
         self._desk.books.learned.gaps.observe(program.key.tenant, program.gap_tools, gap)
         program.gap_since = None
@@ -78,7 +78,7 @@ class Keeper:
         """An alarm for a gap has rung: if it is still that gap, the program makes way."""
         program = self._desk.books.programs.get(key)
         if program is not None and program.gap_number == gap and program.gap_since is not None:
-            self._learn_return(program, came_back=False)
+            self._learn_return(program, useful=False)
             program.gap_overdue = True
             self.release(program)
             self._desk.books.leave(program)
@@ -122,7 +122,7 @@ class Keeper:
     def end(self, program: Program) -> None:
         """The program has ended: forgets it, and learns from what it was."""
         if program.gap_since is not None:
-            self._learn_return(program, came_back=False)
+            self._learn_return(program, useful=False)
         self.release(program)
         self._desk.books.leave(program)
         learned = self._desk.books.learned
@@ -133,11 +133,11 @@ class Keeper:
             learned.turns.add_program(program.served)
         del self._desk.books.programs[program.key]
 
-    def _learn_return(self, program: Program, *, came_back: bool) -> None:
+    def _learn_return(self, program: Program, *, useful: bool) -> None:
         """What became of a gap, unless it was called too long before."""
         if not program.gap_overdue:
             stats = self._desk.books.learned.workflow(program.key.tenant, program.workflow)
-            stats.returns(program.served).add(float(came_back))
+            stats.returns(program.served).add(float(useful))
 
     def _pin(self, program: Program, engine: EngineState, carried: Seconds) -> None:
         if not engine.spec.retention:

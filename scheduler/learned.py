@@ -44,12 +44,12 @@ class WorkflowStats:
     calls: Average = field(default_factory=lambda: Average(0.0))
     """Calls of a program."""
     second: Average = field(default_factory=lambda: Average(*RETURNS))
-    """Share of programs that come back in time after their first call."""
+    """Share of programs that come back in time after their first call, and go on with its history."""
     further: Average = field(default_factory=lambda: Average(*RETURNS))
-    """Share of later calls after which the program comes back in time."""
+    """Share of later calls after which they do."""
 
     def returns(self, served: int) -> Average:
-        """The chance that a program with `served` answered calls comes back before its gap is called too long."""
+        """The chance that the KV of a program with `served` answered calls is used before its gap is too long."""
         return self.second if served <= 1 else self.further
 
 

@@ -31,8 +31,8 @@ class WorkingSet:
         max_wait: seconds after which a program's first call enters though it does not fit.
         max_stall: seconds that a later call may wait in its engine until members in their gaps give up their KV for
             it. Without this the latest member waits alone for what all the others have outgrown.
-        min_return: a program of a workflow whose programs come back less often than this makes way at once: single
-            questions reserve no memory once they have been answered.
+        min_return: a program makes way at once if those of its workflow come back, and go on with their history, less
+            often than this: single questions, and stages with prompts of their own, reserve no memory once answered.
     """
 
     limit: float = 1.0

@@ -133,6 +133,16 @@ def test_programs_that_come_back_again_keep_their_memory_again() -> None:
     assert world.brain.programs[key("another")].pin_until == world.now + 30.0
 
 
+def test_programs_that_begin_each_prompt_afresh_reserve_nothing_in_their_gaps() -> None:
+    world = World()
+    for number in range(10):
+        for stage in range(4):
+            world.finish(world.call(f"p{number}", tokens=400 + 100 * stage))
+        world.end(f"p{number}")
+    world.finish(world.call("q"))
+    assert world.occupied() == 0
+
+
 def test_a_first_call_and_later_calls_are_told_apart() -> None:
     world = World()
     for number in range(12):
