@@ -1,0 +1,53 @@
+"""A search as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeAlias
+
+from simulator.report.whole import write_whole
+from simulator.tune.objective import Objective
+from simulator.tune.outcome import Outcome, Trial
+from simulator.tune.space import Parameter
+
+FORMAT = "agentserve-tuning/1"
+
+Plain: TypeAlias = dict[str, object]
+
+
+def write_json(outcome: Outcome, objective: Objective, path: Path) -> None:
+    """Writes the outcome with every trial. Gains are differences of logarithms; of `slo@X`, of shares.
+
+    Raises:
+        OSError: it cannot be written there; what was at the path before is untouched.
+    """
+    content: Plain = {
+        "format": FORMAT,
+        "objective": str(objective),
+        "policy": outcome.default.name,
+        "improved": outcome.improved,
+        "separated": outcome.separated,
+        "simulations": outcome.simulations,
+        "values": _named(outcome.values),
+        "gain": asdict(outcome.gain),
+        "fresh_seeds": outcome.fresh,
+        "trials": [_trial(trial) for trial in outcome.trials],
+    }
+    write_whole(path, [json.dumps(content, indent=1), "\n"])
+
+
+def _trial(trial: Trial) -> Plain:
+    return {
+        "number": trial.number,
+        "values": _named(trial.values),
+        "gain": asdict(trial.gain),
+        "seeds": trial.seeds,
+        "dropped": trial.dropped,
+    }
+
+
+def _named(values: Mapping[Parameter, float]) -> dict[str, float]:
+    return {str(parameter): value for parameter, value in values.items()}

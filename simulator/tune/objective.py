@@ -1,0 +1,91 @@
+"""What a search makes small."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import fmean
+
+from scheduler.types import Seconds
+from simulator.result import Simulation
+from simulator.tune.gain import Gain
+from workloads.records import percentile
+
+
+class ObjectiveError(ValueError):
+    """There is no such objective. The message names those that there are."""
+
+
+class Kind(StrEnum):
+    """The figure that is minimised, of the completion times of programs without a parent."""
+
+    MEAN = "mean_completion"
+    P95 = "p95"
+    SLO = "slo"
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A figure of one simulation, as a loss whose differences add up: smaller is better.
+
+    The loss of a time is its logarithm, so that a difference is a ratio; that of `slo` is the share of programs that
+    take longer than `limit`.
+    """
+
+    kind: Kind
+    limit: Seconds = math.inf
+
+    def __str__(self) -> str:
+        return f"slo@{self.limit:g}" if self.kind is Kind.SLO else self.kind.value
+
+    @property
+    def title(self) -> str:
+        """The figure, for people."""
+        if self.kind is Kind.SLO:
+            return f"programs later than {self.limit:g} s"
+        return "mean completion" if self.kind is Kind.MEAN else "P95 completion"
+
+    def loss(self, simulation: Simulation) -> float:
+        """The loss of one simulation, which has programs."""
+        roots = [program for program in simulation.programs if program.parent is None] or simulation.programs
+        times = [program.completion for program in roots]
+        match self.kind:
+            case Kind.MEAN:
+                return math.log(fmean(times))
+            case Kind.P95:
+                return math.log(percentile(times, 0.95))
+            case Kind.SLO:
+                return sum(time > self.limit for time in times) / len(times)
+
+    def percent(self, gain: float) -> float:
+        """By how much a gain lowers the figure: in percent of it, or in points of a share."""
+        return 100 * (gain if self.kind is Kind.SLO else -math.expm1(-gain))
+
+    @property
+    def unit(self) -> str:
+        """What `percent` counts."""
+        return "points" if self.kind is Kind.SLO else "%"
+
+    def write(self, gain: Gain) -> str:
+        """A gain with its interval, for people; a minus is a loss."""
+        value, low, high = (self.percent(each) for each in (gain.value, gain.low, gain.high))
+        return f"{self.title} lower by {value:.1f} {self.unit} (95 % interval {low:.1f} to {high:.1f})"
+
+
+def parse_objective(text: str) -> Objective:
+    """The objective of `mean_completion`, `p95` or `slo@SECONDS`.
+
+    Raises:
+        ObjectiveError: it is none of these.
+    """
+    if text in (Kind.MEAN, Kind.P95):
+        return Objective(Kind(text))
+    match = re.fullmatch(r"slo@(\d+(?:\.\d+)?)s?", text)
+    if match is None or float(match[1]) <= 0:
+        raise ObjectiveError(
+            f"an objective is mean_completion, p95, or slo@X for the share of programs that take longer than X "
+            f"seconds (slo@30), not {text!r}"
+        )
+    return Objective(Kind.SLO, float(match[1]))
