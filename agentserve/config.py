@@ -7,8 +7,9 @@ exist, with the nearest one that does.
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -26,8 +27,10 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from agentserve.engines import arguments
+from agentserve.policyfile import SUFFIXES, read_policy
 from scheduler import registry
 from scheduler.policy import PRESETS, PolicyConfig, parse_policy
+from simulator.tune.objective import parse_objective
 
 DEMO_MODEL_NAME = "smollm2"
 
@@ -61,6 +64,11 @@ def _as_text(value: object) -> object:
     return value
 
 
+def _in_seconds(value: object) -> object:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", value) if isinstance(value, str) else None
+    return float(match[1]) * UNITS[match[2]] if match else value
+
+
 def _ours(args: list[str]) -> list[str]:
     for name, instead in (("--port", "launch.port"), ("--model", "launch.model")):
         if arguments.value_of(args, name) is not None:
@@ -88,14 +96,17 @@ def _address(value: str) -> str:
     return value
 
 
+UNITS: Mapping[str, float] = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
 Text = Annotated[str, BeforeValidator(_as_text)]
 """A word for a command line or an environment, where YAML may read a number."""
 
 PathText = Annotated[Path, Field(strict=False)]
 Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")]
 Count = Annotated[int, Field(gt=0)]
-Duration = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-"""Seconds."""
+Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Duration = Annotated[Factor, BeforeValidator(_in_seconds)]
+"""Seconds, as a number; or with a unit: 30s, 10m, 1h."""
 
 
 class Launch(Section):
@@ -122,7 +133,7 @@ class Emulated(Section):
     max_num_batched_tokens: Count = 2048
     profile: PathText | None = None
     """A step profile measured on the hardware to be emulated; a small model on two CPU cores without it."""
-    speed: Duration = 1.0
+    speed: Factor = 1.0
     """Engine seconds that pass in a second of the clock."""
 
     @model_validator(mode="after")
@@ -176,8 +187,35 @@ class Limits(Section):
     """What is held for a slow reader before reading from the engine pauses."""
 
 
+def _objective(value: str) -> str:
+    parse_objective(value)
+    return value
+
+
+class TuneSection(Section):
+    """A search for better parameters of the policy in the background, on what was just recorded."""
+
+    every: Duration = 600.0
+    """From the end of one search, and of the trial that may follow it, to the next."""
+    window: Duration = 1800.0
+    """How far back a search looks."""
+    objective: Annotated[str, AfterValidator(_objective)] = "mean_completion"
+    """What is lowered: mean_completion, p95, or slo@X."""
+    budget: Annotated[int, Field(ge=2)] = 40
+    """Settings that a search tries."""
+    seeds: Annotated[int, Field(ge=2)] = 4
+    """Simulations of each."""
+    profile: PathText | None = None
+    """The engines' speed, as `agentserve calibrate` measured it; without it, what their latest calls tell."""
+
+
 def _policy(value: object) -> PolicyConfig:
-    policy = value if isinstance(value, PolicyConfig) else parse_policy(value)
+    if isinstance(value, PolicyConfig):
+        policy = value
+    elif isinstance(value, str) and value.endswith(SUFFIXES):
+        policy = read_policy(Path(value))
+    else:
+        policy = parse_policy(value)
     registry.build(policy)  # names of policies and their parameters are checked there
     return policy
 
@@ -197,6 +235,8 @@ class Config(Section):
     """Where every event of the brain is written, for `agentserve replay-log`."""
     record: PathText | None = None
     """Where every call is recorded, without its text, to be simulated."""
+    tune: TuneSection | None = None
+    """Whether and how the policy's parameters are searched while the gateway serves."""
     allow: list[str] = []
     """Engine-control fields of a request that clients may send themselves."""
 
@@ -222,6 +262,14 @@ class Config(Section):
         repeated = [name for name, count in Counter(engine.name for _, engine in self.engines).items() if count > 1]
         if repeated:
             raise ValueError(f"engine names must differ, and {repeated[0]!r} is used more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _can_tune(self) -> Self:
+        if self.tune is not None and self.record is None:
+            raise ValueError("tune: what it simulates is what was recorded; name a file with `record`")
+        if self.tune is not None and len(self.pools) > 1:
+            raise ValueError(f"tune: it can simulate one pool, and there are {len(self.pools)}")
         return self
 
 

@@ -1,0 +1,206 @@
+"""`agentserve tune`: search better parameters for a policy, by simulating a trace under many settings of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Never
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from agentserve.commands.simulate import Gaps, read_policies
+from agentserve.policyfile import write_policy
+from scheduler.policy import PolicyConfig, PolicyError
+from scheduler.types import Seconds
+from simulator.compare import Setting
+from simulator.fleet import FleetError, parse_fleet
+from simulator.gateway import SimulationError
+from simulator.trace import Trace
+from simulator.tune import workers
+from simulator.tune.bench import Bench
+from simulator.tune.export import write_json
+from simulator.tune.installed import HOW_TO_INSTALL, has_optuna
+from simulator.tune.objective import Objective, ObjectiveError, parse_objective
+from simulator.tune.outcome import OnTrial, Outcome, Trial
+from simulator.tune.plan import Plan
+from simulator.tune.space import Knob, knobs
+from simulator.tune.workers import Run, WorkersError
+from workloads import traces
+from workloads.program import WorkloadError
+
+out = Console(highlight=False)
+err = Console(highlight=False, stderr=True)
+
+
+def tune(
+    trace: Annotated[Path, typer.Argument(help="A trace of any known form: a file, a folder or an archive.")],
+    engines: Annotated[str, typer.Option(help="The fleet, as 2xA100:w4,1xA6000:w4, or `hexgen`.")],
+    model: Annotated[str | None, typer.Option(help="What the engines serve, as llama-3.1-70b.")] = None,
+    objective: Annotated[
+        str, typer.Option(help="What to lower: mean_completion, p95, or slo@X: programs that take longer than X s.")
+    ] = "mean_completion",
+    budget: Annotated[int, typer.Option(min=2, help="Settings to try at most, the policy as it is among them.")] = 200,
+    policy: Annotated[str, typer.Option(help="The preset or policy file (YAML) to improve.")] = "agentserve",
+    rate: Annotated[
+        float | None, typer.Option(help="Programs a second, as a Poisson process; without it, as recorded.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The first seed: of programs, arrivals, and the search itself.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=2, help="Simulations of a setting; the winner gets as many again twice.")
+    ] = 8,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Simulate on this Ray cluster instead, as `auto`.")
+    ] = None,
+    programs: Annotated[int | None, typer.Option(min=1, help="Use only so many programs of the trace.")] = None,
+    context: Annotated[
+        int | None, typer.Option(min=1, help="Scale longer programs to so many tokens; else to what the fleet takes.")
+    ] = None,
+    gaps: Annotated[Gaps, typer.Option(help="Tool times as recorded, or redrawn from public quantiles.")] = (
+        Gaps.RECORDED
+    ),
+    skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave damaged lines out.")] = False,
+    output: Annotated[Path, typer.Option("--out", help="Write the policy here, for `policy:` of a configuration.")] = (
+        Path("policy.yaml")
+    ),
+    json: Annotated[Path | None, typer.Option(help="Write all that was tried here.")] = None,
+) -> None:
+    """Search better parameters for a policy, by simulating a trace under many settings of them."""
+    if not has_optuna():
+        _fail(HOW_TO_INSTALL)
+    if rate is not None and not rate > 0:
+        _fail(f"--rate must be above 0 programs a second, not {rate:g}")
+    for path in (output, json):
+        if path is not None and not path.absolute().parent.is_dir():
+            _fail(f"{path} cannot be written: {path.absolute().parent} is no folder")
+    started = time.monotonic()
+    try:
+        aim = parse_objective(objective)
+        fleet = parse_fleet(engines, model)
+        read = partial(
+            traces.load,
+            trace,
+            skip_damaged=skip_damaged,
+            limit=programs,
+            context_tokens=context or min(engine.config.max_model_len for engine in fleet),
+            gaps=gaps.value,
+            seed=seed,
+        )
+        start = _one_policy(policy)
+        searched = knobs(start, len(fleet))
+        with err.status("reading the trace"):
+            bench = Bench.of(Trace(read, fleet), Setting(fleet, rate), aim)
+        with _workers(bench, jobs, ray) as run, _bar(budget, aim) as bar:
+            outcome = _search(start, searched, Plan(budget, seeds, seed), run, bar)
+        arrivals = "" if rate is None else f" --rate {rate:g}"
+        command = f"{trace.name} --engines {engines} --objective {aim} --seed {seed} --seeds {seeds}{arrivals}"
+        write_policy(output, outcome.policy, _comment(outcome, aim, command))
+        if json is not None:
+            write_json(outcome, aim, json)
+    except (FleetError, WorkloadError, PolicyError, SimulationError, ObjectiveError, WorkersError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}")
+    except KeyboardInterrupt:
+        err.print("interrupted; nothing was written")
+        raise typer.Exit(130) from None
+    told = _result(outcome, aim), _written(outcome, output), _cost(outcome, time.monotonic() - started)
+    out.print(_table(searched, outcome), *map(escape, told), sep="\n")
+
+
+def _search(policy: PolicyConfig, searched: Sequence[Knob], plan: Plan, run: Run, on_trial: OnTrial) -> Outcome:
+    from simulator.tune.search import Search  # Optuna takes a second to import
+
+    return Search(policy, searched, plan, run, on_trial).outcome()
+
+
+def _one_policy(text: str) -> PolicyConfig:
+    """The policy to be improved.
+
+    Raises:
+        PolicyError: it is none, or there are several.
+    """
+    chosen = read_policies(text)
+    if len(chosen) > 1:
+        raise PolicyError(f"--policy is the one policy to improve, not {text!r}")
+    return chosen[0]
+
+
+def _workers(bench: Bench, jobs: int | None, ray: str | None) -> AbstractContextManager[Run]:
+    if ray is not None:
+        return workers.on_ray(bench, ray)
+    count = jobs or os.cpu_count() or 1
+    return workers.here(bench) if count == 1 else workers.processes(bench, count)
+
+
+@contextmanager
+def _bar(budget: int, objective: Objective) -> Iterator[OnTrial]:
+    """Shows how many settings were tried, and the best gain of one that ran with all seeds."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task("settings", total=budget)
+        best = 0.0
+
+        def advance(trial: Trial) -> None:
+            nonlocal best
+            if not trial.dropped:
+                best = max(best, trial.gain.value)
+            text = f"settings; {objective.title} {objective.percent(best):.1f} {objective.unit} lower so far"
+            progress.update(task, advance=1, description=text)
+
+        yield advance
+
+
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
+def _table(searched: Sequence[Knob], outcome: Outcome) -> Table:
+    """The parameters: as they were, and as the winner has them."""
+    table = Table("parameter", "default", "best found", "searched")
+    for knob in searched:
+        tried = f"{knob.range.low:g} to {knob.range.high:g}, {knob.range.scale.value}"
+        best = outcome.values.get(knob.parameter, knob.default)
+        table.add_row(str(knob.parameter), f"{knob.default:g}", f"{best:g}", tried)
+    return table
+
+
+def _result(outcome: Outcome, objective: Objective) -> str:
+    """One sentence: how much better the winner is, or that it is not."""
+    if outcome.best == outcome.default:
+        return f"No setting was better than {outcome.default.name!r} as it is."
+    measured = f"{objective.write(outcome.gain)}, {outcome.fresh} fresh seeds"
+    if outcome.improved:
+        return f"The best setting against {outcome.default.name!r}: {measured}."
+    return f"No gain for certain. The best setting against {outcome.default.name!r}: {measured}."
+
+
+def _written(outcome: Outcome, path: Path) -> str:
+    what = "the best setting" if outcome.improved else f"the policy {outcome.default.name!r} as it was"
+    return f"{path} holds {what}"
+
+
+def _cost(outcome: Outcome, seconds: Seconds) -> str:
+    why = "the best one stands apart and gets no better" if outcome.separated else "the budget is spent"
+    return f"{len(outcome.trials)} settings, {outcome.simulations:,} simulations, {seconds:,.0f} s: {why}"
+
+
+def _comment(outcome: Outcome, objective: Objective, command: str) -> list[str]:
+    """How the policy of the file was found."""
+    return [
+        f"agentserve tune {command}",
+        f"{len(outcome.trials)} settings, {outcome.simulations:,} simulations. {_result(outcome, objective)}",
+        *(() if outcome.improved else (f"This is the policy {outcome.default.name!r} as it was.",)),
+    ]
+
+
+def _fail(message: str) -> Never:
+    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+    raise typer.Exit(2)
