@@ -23,6 +23,8 @@ from agentserve.gateway.inference import Inference
 from agentserve.gateway.metrics import Metrics
 from agentserve.gateway.recorder import Recorder, RecordingError
 from agentserve.gateway.state import StateError, keep_state, load_state, save_state
+from agentserve.gateway.tuner import Tuner
+from agentserve.gateway.tuning.errors import TuningError
 from scheduler.brain import Brain
 
 STOP_TIMEOUT = 30
@@ -54,7 +56,7 @@ def run(config: Config) -> int:
             uvloop.run(_serve(config, brain, listener))
     except KeyboardInterrupt:
         pass
-    except RecordingError as error:
+    except (RecordingError, TuningError) as error:
         logger.error("%s", error)
         return 2
     return 0
@@ -117,6 +119,8 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     if config.state is not None:
         tasks.append(asyncio.create_task(keep_state(config.state, brain.learned)))
     try:
+        if config.tune is not None and config.record is not None:
+            tasks.append(asyncio.create_task(Tuner(config.tune, config.record, driver).run()))
         yield Gateway(fleet, Inference(driver, names, config.limits, config.allow))
     finally:
         for task in tasks:

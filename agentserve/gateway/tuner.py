@@ -1,0 +1,176 @@
+"""Tunes the policy in the background: searches on what was just served, and tries a better setting in live slices.
+
+What the search finds counts for nothing until it has gained on simulated traffic that the search has not seen, with
+the whole of its interval; and what is then applied stays only if live traffic does not show a loss (see
+`agentserve.gateway.tuning.trial`). Everything is told in the log. The policy in the configuration file is not touched:
+after a restart the gateway begins with it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from agentserve.config import TuneSection
+from agentserve.gateway.driver import Driver
+from agentserve.gateway.tuning.errors import TuningError
+from agentserve.gateway.tuning.recent import recent
+from agentserve.gateway.tuning.search import Order, search
+from agentserve.gateway.tuning.slices import Period, measure
+from agentserve.gateway.tuning.trial import Trial, Verdict
+from agentserve.gateway.tuning.twin import describe, twins
+from agentserve.policyfile import policy_text
+from scheduler.events import PolicyChanged
+from scheduler.policy import PolicyConfig
+from scheduler.types import Seconds
+from simulator.fleet import EngineModel
+from simulator.profile import ProfileError, SavedProfile, read_profile
+from simulator.tune.installed import HOW_TO_INSTALL, has_optuna
+from simulator.tune.objective import parse_objective
+from simulator.tune.outcome import Outcome
+from simulator.tune.plan import Plan
+from workloads.traces.recording import RecordedCall
+
+SLICE: Seconds = 180.0
+"""Of live traffic under one policy."""
+LONGEST_PAUSE = 16
+"""A change that was taken back doubles the pause before the next search, up to so many times the configured one."""
+
+Searcher: TypeAlias = Callable[[Order], Awaitable[Outcome]]
+Sleep: TypeAlias = Callable[[Seconds], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
+
+
+class Tuner:
+    """Watches over the policy of one driver. `run` is its task."""
+
+    def __init__(
+        self,
+        settings: TuneSection,
+        recording: Path,
+        driver: Driver,
+        *,
+        searcher: Searcher = search,
+        sleep: Sleep = asyncio.sleep,
+        clock: Callable[[], Seconds] = time.time,
+    ) -> None:
+        """Reads the profile.
+
+        Args:
+            settings: what to search, and how often.
+            recording: where the gateway records its calls.
+            driver: whose brain is told of other policies.
+            searcher: makes a search.
+            sleep: waits.
+            clock: the recording's, in seconds since 1970.
+
+        Raises:
+            TuningError: Optuna is not installed, or the profile cannot be read.
+        """
+        if not has_optuna():
+            raise TuningError(f"tune: {HOW_TO_INSTALL}")
+        self._settings = settings
+        self._objective = parse_objective(settings.objective)
+        self._recording = recording
+        self._driver = driver
+        self._profile = _read(settings.profile)
+        self._search = searcher
+        self._sleep = sleep
+        self._clock = clock
+        self._searches = 0
+        self._pause = settings.every
+
+    async def run(self) -> None:
+        """Searches now and then, until cancelled."""
+        while True:
+            await self._sleep(self._pause)
+            try:
+                await self._improve()
+            except (TuningError, OSError) as error:
+                logger.warning("tuning: given up until the next time: %s", error)
+
+    async def _improve(self) -> None:
+        """One search, and what follows from it.
+
+        Raises:
+            TuningError: it cannot be made.
+            OSError: the recording cannot be read.
+        """
+        calls = await self._recent(self._clock())
+        fleet = self._fleet(calls)
+        self._searches += 1
+        plan = Plan(self._settings.budget, self._settings.seeds, seed=1_000 * self._searches)
+        order = Order(tuple(calls), fleet, self._driver.brain.policy, self._objective, plan)
+        logger.info("tuning: simulating %d calls on %s", len(calls), "; ".join(map(describe, fleet)))
+        outcome = await self._search(order)
+        told = f"{self._objective.write(outcome.gain)} in {outcome.simulations} simulations"
+        if not outcome.improved:
+            logger.info("tuning: no gain for certain: %s; the policy stays", told)
+            return
+        logger.info("tuning: %s; on trial now:\n%s", told, policy_text(outcome.policy).rstrip())
+        if await self._prove(outcome, fleet[0]):
+            self._pause = self._settings.every
+        else:
+            self._pause = min(2 * self._pause, LONGEST_PAUSE * self._settings.every)
+
+    def _fleet(self, calls: list[RecordedCall]) -> tuple[EngineModel, ...]:
+        up = {name: self._driver.specs[name] for name in self._driver.engines}
+        if not up:
+            raise TuningError("no engine is up")
+        return twins(up, self._profile, self._driver.brain.learned, calls)
+
+    async def _prove(self, outcome: Outcome, engine: EngineModel) -> bool:
+        """Whether the new policy stays. If the trial breaks off, it does not."""
+        trial, kept = Trial(), False
+        try:
+            kept = await self._try(trial, outcome, engine)
+        finally:
+            self._apply(outcome.policy if kept else outcome.default)
+        logger.info("tuning: %s: %s", "the new policy stays" if kept else "back to the policy before", _shown(trial))
+        return kept
+
+    async def _try(self, trial: Trial, outcome: Outcome, engine: EngineModel) -> bool:
+        """Alternates both policies. A slice is judged when the next is over: most of its calls have ended then."""
+        passed: Period | None = None
+        verdict = Verdict.OPEN
+        while verdict is Verdict.OPEN:
+            new, begin = trial.next_is_new(), self._clock()
+            self._apply(outcome.policy if new else outcome.default)
+            await self._sleep(SLICE)
+            if passed is not None:
+                calls = await self._recent(passed.begin)
+                verdict = trial.enter(measure(passed, calls, engine.profile))
+            passed = Period(begin, self._clock(), new)
+        return verdict is Verdict.KEEP
+
+    def _apply(self, policy: PolicyConfig) -> None:
+        if policy != self._driver.brain.policy:
+            self._driver.handle(PolicyChanged(self._driver.now(), policy))
+
+    async def _recent(self, before: Seconds) -> list[RecordedCall]:
+        """The calls that have ended since a window before that time."""
+        return await asyncio.to_thread(recent, self._recording, before - self._settings.window)
+
+
+def _shown(trial: Trial) -> str:
+    if trial.difference is None:
+        return "there was too little traffic to compare them live"
+    gain = trial.difference.gain
+    low, value, high = (100 * bound for bound in (gain.low, gain.value, gain.high))
+    return f"at equal load calls took {value:.1f} % less of the time under it (95 % interval {low:.1f} to {high:.1f})"
+
+
+def _read(path: Path | None) -> SavedProfile | None:
+    if path is None:
+        return None
+    try:
+        return read_profile(path)
+    except OSError as error:
+        raise TuningError(f"tune.profile: {path} cannot be read: {error.strerror}") from None
+    except ProfileError as error:
+        raise TuningError(f"tune.profile: {error}") from None
