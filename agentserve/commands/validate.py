@@ -1,0 +1,234 @@
+"""`agentserve validate`: replay a trace through real engines and through the simulator, and compare."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Never, TypeVar
+
+import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from agentserve.commands.simulate import read_policies
+from agentserve.config import ConfigError, load
+from agentserve.engines.base import EngineError
+from agentserve.validation import table
+from agentserve.validation.agreement import Pair, Verdict, ranking, verdicts
+from agentserve.validation.export import write_json
+from agentserve.validation.models import Untold, modelled, untold
+from agentserve.validation.outcome import ReplayFailedError
+from agentserve.validation.served import ServedGateway
+from agentserve.validation.trial import Trial, measure, predict, repeated, token_ratio
+from scheduler.policy import PolicyConfig, PolicyError
+from scheduler.types import Tokens
+from simulator.fleet import EngineModel
+from simulator.gateway import SimulationError
+from simulator.profile import ProfileError, read_profile
+from workloads import traces
+from workloads.arrivals import poisson
+from workloads.client import ReplayEvent, ReplayStep
+from workloads.program import Program, WorkloadError
+
+Row = TypeVar("Row", Pair, Verdict)
+
+USUAL_TOLERANCE = 0.05
+CONTEXT_SHARE = 0.95
+"""Of the shortest engine's context, that programs are scaled to: the tokens of real text are known only about."""
+
+out = Console(highlight=False)
+err = Console(highlight=False, stderr=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is asked on the command line."""
+
+    trace: Path
+    model: str
+    """What is asked for: what the first pool serves."""
+    settings: Mapping[str, object]
+    """The configuration as its file has it."""
+    policies: Sequence[PolicyConfig]
+    known: Mapping[str, Untold]
+    repetitions: int
+    programs: int | None
+    rate: float | None
+    seed: int
+
+    def workload(self, limit: Tokens | None = None) -> list[Program]:
+        """The programs, scaled to a context if there is one.
+
+        Raises:
+            WorkloadError: the trace cannot be read, or a program does not fit.
+        """
+        programs = list(traces.load(self.trace, limit=self.programs, context_tokens=limit))
+        return programs if self.rate is None else poisson(programs, self.rate, self.seed)
+
+
+def validate(
+    trace: Annotated[Path, typer.Option(help="A trace of any known form: a file, a folder or an archive.")],
+    config: Annotated[Path, typer.Option(help="The gateway's configuration file; its first pool is used.")],
+    profile: Annotated[
+        Path | None, typer.Option(help="What `agentserve calibrate` wrote of these engines; emulated ones need none.")
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="Presets or policy files, by commas; without it, the configuration's.")
+    ] = None,
+    repetitions: Annotated[int, typer.Option(min=1, help="How often the trace is replayed under each policy.")] = 5,
+    tolerance: Annotated[
+        float, typer.Option(min=0.001, max=1, help="The error that completion times may have; others in proportion.")
+    ] = USUAL_TOLERANCE,
+    programs: Annotated[int | None, typer.Option(min=1, help="Use only so many programs of the trace.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Programs a second, as a Poisson process; without it, as recorded.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of those arrivals.")] = 1,
+    json: Annotated[Path | None, typer.Option(help="Write all figures of all repetitions here.")] = None,
+) -> None:
+    """Replay a trace on real engines and in the simulator; ends with code 1 if a figure is not within its bound."""
+    if rate is not None and not rate > 0:
+        _fail(f"--rate must be above 0 programs a second, not {rate:g}")
+    if json is not None and not json.absolute().parent.is_dir():
+        _fail(f"{json} cannot be written: {json.absolute().parent} is no folder")
+    try:
+        checked = load(config)
+        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+        chosen = [checked.policy] if policy is None else read_policies(policy)
+        model = checked.pools[0].model
+        known = untold(checked, model, None if profile is None else read_profile(profile))
+        task = Task(trace, model, settings, chosen, known, repetitions, programs, rate, seed)
+        task.workload()  # a trace with a mistake in it is told before anything is started
+        trials = asyncio.run(_interruptible(task))
+        if json is not None:
+            write_json(json, trials)
+    except (
+        ConfigError,
+        PolicyError,
+        ProfileError,
+        WorkloadError,
+        EngineError,
+        ReplayFailedError,
+        SimulationError,
+    ) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror}")
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        err.print("interrupted; everything that was started has been stopped, and nothing was written")
+        raise typer.Exit(130) from None
+    raise typer.Exit(_tell(trials, tolerance / USUAL_TOLERANCE))
+
+
+async def _interruptible(task: Task) -> list[Trial]:
+    """Runs it as a task that SIGTERM cancels, so that no engine outlives the command."""
+    running = asyncio.ensure_future(run(task))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    return await running
+
+
+async def run(task: Task) -> list[Trial]:
+    """Runs every policy on the real engines, and then in the simulator.
+
+    Raises:
+        EngineError: the gateway or an engine did not come up.
+        ReplayFailedError: calls failed.
+        WorkloadError, SimulationError: as `traces.load` and `simulate`.
+    """
+    trials = []
+    with tempfile.TemporaryDirectory(prefix="agentserve-validate-") as folder:
+        for position, policy in enumerate(task.policies):
+            with _bar(policy.name) as bar:
+                gateway = ServedGateway(task.settings, policy, Path(folder), f"gateway-{position}", bar.say)
+                trials.append(await _try(task, policy, gateway, bar))
+    return trials
+
+
+async def _try(task: Task, policy: PolicyConfig, gateway: ServedGateway, bar: _Bar) -> Trial:
+    async with gateway:
+        engines = await gateway.engines()
+        fleet = modelled(engines, task.known)
+        replays = repeated(task.workload(_limit(fleet)), task.repetitions)
+        ratio = await token_ratio(engines, task.model)
+        bar.expect(sum(len(program.calls) for replay in replays for program in replay))
+        real = await measure(gateway, task.model, replays, ratio, bar)
+    return Trial(policy.name, real, predict(policy, fleet, replays))
+
+
+def _limit(fleet: Sequence[EngineModel]) -> Tokens:
+    return int(CONTEXT_SHARE * min(engine.config.max_model_len for engine in fleet))
+
+
+class _Bar:
+    """Counts the calls that are answered."""
+
+    def __init__(self, progress: Progress, policy: str) -> None:
+        self._progress = progress
+        self._policy = policy
+        self._task = progress.add_task(policy, total=None)
+
+    def say(self, line: str) -> None:
+        """Shows what is going on before there are calls."""
+        self._progress.update(self._task, description=f"{self._policy}: {escape(line[:100])}")
+
+    def expect(self, calls: int) -> None:
+        """There will be so many."""
+        self._progress.update(self._task, description=self._policy, total=calls)
+
+    def __call__(self, event: ReplayEvent) -> None:
+        if event.step in (ReplayStep.CALL_FINISHED, ReplayStep.CALL_FAILED):
+            self._progress.advance(self._task)
+
+
+@contextmanager
+def _bar(policy: str) -> Iterator[_Bar]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err) as progress:
+        yield _Bar(progress, policy)
+
+
+def _tell(trials: Sequence[Trial], strictness: float) -> int:
+    """Prints the tables, and returns the exit code: 0 if every figure is within its bound."""
+    good = True
+    for trial in trials:
+        found = verdicts(trial.real, trial.simulated, strictness=strictness)
+        good = good and all(verdict.within for verdict in found)
+        out.print(_table(f"{trial.policy}, {len(trial.real)} repetitions", table.HEAD, found, table.verdict_cells))
+    pairs = _pairs(trials)
+    if pairs:
+        out.print(_table("the order of policies", table.RANKING_HEAD, pairs, table.pair_cells))
+    good = good and all(pair.agrees for pair in pairs)
+    out.print("the simulator is within every bound" if good else "the simulator is not within every bound")
+    return 0 if good else 1
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Row], cells: Callable[[Row], Sequence[str]]) -> Table:
+    printed = Table(title=escape(title), title_justify="left")
+    for column, name in enumerate(head):
+        printed.add_column(name, justify="right" if column else "left")
+    for row in rows:
+        printed.add_row(*(escape(cell) for cell in cells(row)))
+    return printed
+
+
+def _pairs(trials: Sequence[Trial]) -> list[Pair]:
+    return ranking({trial.policy: trial.real for trial in trials}, {trial.policy: trial.simulated for trial in trials})
+
+
+def _fail(message: str) -> Never:
+    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+    raise typer.Exit(2)
