@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from agentserve.commands.simulate import Gaps, read_policies
 from agentserve.policyfile import write_policy
@@ -164,7 +164,7 @@ def _bar(budget: int, objective: Objective) -> Iterator[OnTrial]:
 
 def _table(searched: Sequence[Knob], outcome: Outcome) -> Table:
     """The parameters: as they were, and as the winner has them."""
-    table = Table("parameter", "default", "best found", "searched")
+    table = Table(Column("parameter", overflow="fold"), "default", "best found", "searched")
     for knob in searched:
         tried = f"{knob.range.low:g} to {knob.range.high:g}, {knob.range.scale.value}"
         best = outcome.values.get(knob.parameter, knob.default)
