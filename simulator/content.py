@@ -34,16 +34,24 @@ class Context:
 
     def __init__(self, extents: tuple[Extent, ...]) -> None:
         self.extents = extents
-        self._ends = list(accumulate(map(_length, extents)))
+        self._ends: list[Tokens] = list(accumulate(map(_length, extents)))
 
     @property
     def tokens(self) -> Tokens:
         """Its length."""
         return self._ends[-1] if self._ends else 0
 
+    @property
+    def shortest(self) -> Tokens:
+        """The length of its shortest extent; it has one."""
+        return min(map(_length, self.extents))
+
     def key(self, start: Tokens, end: Tokens) -> Key:
         """What the tokens from `start` to `end` hold."""
         index = bisect_right(self._ends, start)
+        if end <= self._ends[index]:
+            content, length = self.extents[index]
+            return ((content, start - self._ends[index] + length, end - start),)
         pieces: list[tuple[int, Tokens, Tokens]] = []
         while start < end:
             content, length = self.extents[index]
