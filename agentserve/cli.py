@@ -18,6 +18,8 @@ from rich.table import Table
 from agentserve import __version__
 from agentserve.commands.calibrate import calibrate
 from agentserve.commands.simulate import simulate
+from agentserve.commands.tune import tune
+from agentserve.commands.validate import validate
 from agentserve.config import ConfigError, EngineSection, default_config, load
 from agentserve.demo.command import demo
 from agentserve.engines import demo_model, installed
@@ -160,3 +162,5 @@ def replay_log(file: Annotated[Path, typer.Argument(help="An event log that a ga
 app.command()(demo)
 app.command()(simulate)
 app.command()(calibrate)
+app.command()(validate)
+app.command()(tune)
