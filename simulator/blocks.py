@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from scheduler.types import Tokens
 from simulator.content import Context
+from simulator.footprint import FULL_ATTENTION, Footprint
 from simulator.runs import Line, Node, Pin, Run, Table, Trail
 
 
@@ -31,16 +32,20 @@ class Match(NamedTuple):
 
 
 class BlockPool:
-    """A fixed number of blocks, each in use, free, or free and held by pins."""
+    """A fixed number of blocks, each in use, free, or free and held by pins.
 
-    def __init__(self, size: int, block_size: Tokens) -> None:
+    How many of them some blocks of a context take is up to the footprint: with full attention, as many.
+    """
+
+    def __init__(self, size: int, block_size: Tokens, footprint: Footprint = FULL_ATTENTION) -> None:
         self.size = size
         self.block_size = block_size
+        self._footprint = footprint
         self.held = 0
         """Free blocks that pins hold."""
         self._blank = size
         self._line = Line()
-        self._root = Node(None, 0, 0, Context(()))
+        self._root = Node(None, 0, 0, 0, Context(()))
 
     @property
     def takeable(self) -> int:
@@ -52,18 +57,34 @@ class BlockPool:
         """All blocks that no request uses, held ones included: what vLLM calls free."""
         return self._blank + self._line.blocks + self.held
 
+    def memory(self, blocks: int, start: int = 0) -> int:
+        """What a context's blocks from number `start` to number `blocks` take."""
+        footprint, size = self._footprint, self.block_size
+        return footprint.blocks(blocks, size) - footprint.blocks(start, size)
+
+    def memory_of(self, run: Run, blocks: int) -> int:
+        """What the first so many blocks of a run take."""
+        start = run.node.start
+        return run.node.weight if blocks == run.node.blocks else self.memory(start + blocks, start)
+
+    def reach(self, memory: int, limit: int) -> int:
+        """How many blocks of a context, of at most `limit`, take no more than so much memory."""
+        return self._footprint.reach(memory, self.block_size, limit)
+
     # --- contents ---------------------------------------------------------------------------------------------------
 
     def find(self, context: Context, limit: int) -> Match:
         """The longest prefix of the context that is there, of at most `limit` blocks."""
         runs: list[Run] = []
         node, blocks = self._root, 0
-        self._settle(node)
+        if node.growing:
+            self._settle(node)
         while True:
             child = self._child(node, context) if blocks < limit else None
             if child is None or not child.copies:
                 return Match(runs, blocks, bool(node.growing))
-            self._settle(child)
+            if child.growing:
+                self._settle(child)
             runs.append(child.copies[0])
             blocks = self._common(child, context, min(child.end, limit))
             if blocks < child.end:
@@ -81,13 +102,15 @@ class BlockPool:
     def extend(self, table: Table, blocks: int) -> None:
         """The request has its first `blocks` blocks full now: they can serve others with the same prefix."""
         node = table.runs[-1].node if table.runs else self._root
-        self._settle(node, table)
+        if node.growing:
+            self._settle(node, table)
         while node.end < blocks:
             child = self._child(node, table.context)
             if child is None:
                 self._grow(node, table, blocks)
                 return
-            self._settle(child, table)
+            if child.growing:
+                self._settle(child, table)
             common = self._common(child, table.context, min(child.end, blocks))
             node = self._split(child, common) if common < child.end else child
             self._copy(node, table)
@@ -116,8 +139,6 @@ class BlockPool:
 
     def _settle(self, node: Node, behind: Table | None = None) -> None:
         """Writes down how far those have come who decode from here on, as far as they are before `behind`."""
-        if not node.growing:
-            return
         place = _place(behind) if behind is not None and behind.steps else None
         for table in sorted(node.growing, key=_place):
             if table is behind or (place is not None and _place(table) > place):
@@ -134,12 +155,15 @@ class BlockPool:
         if len(node.copies) == 1 and not node.children:
             run = node.copies[0]
             if not run.pins and not run.trails and len(run.tables) == 1:
-                node.blocks += grown
+                self._resize(node, node.start, blocks)
                 node.context = table.context
                 return
-        child = Node(node, node.end, grown, table.context)
+        child = Node(node, node.end, grown, self.memory(blocks, node.end), table.context)
         self._link(child)
         self._copy(child, table)
+
+    def _resize(self, node: Node, start: int, end: int) -> None:
+        node.start, node.blocks, node.weight = start, end - start, self.memory(end, start)
 
     def _copy(self, node: Node, table: Table) -> None:
         run = Run(node)
@@ -165,9 +189,10 @@ class BlockPool:
 
     def _split(self, node: Node, end: int) -> Node:
         """Cuts the node and its runs in two, the first of which ends at block `end`. Returns that one."""
-        head = Node(node.parent, node.start, end - node.start, node.context)
+        head = Node(node.parent, node.start, end - node.start, self.memory(end, node.start), node.context)
         self._link(head)
-        node.parent, node.start, node.blocks = head, end, node.end - end
+        node.parent = head
+        self._resize(node, end, node.end)
         self._link(node)
         for run in node.copies:
             first = Run(head)
@@ -192,7 +217,8 @@ class BlockPool:
         for holder in head.holders:
             holder.runs.remove(head)
         self._line.merge(head)
-        node.parent, node.start, node.blocks = upper.parent, upper.start, node.end - upper.start
+        node.parent = upper.parent
+        self._resize(node, upper.start, node.end)
         self._link(node)
         return True
 
@@ -211,7 +237,7 @@ class BlockPool:
 
     def leave(self, table: Table) -> None:
         """A request no longer uses its blocks: their last is the first to be taken."""
-        self._blank += -(-table.computed // self.block_size) - table.blocks
+        self._blank += self._unlisted(table)
         runs, table.runs = table.runs, []
         for run in reversed(runs):
             run.tables.remove(table)
@@ -222,10 +248,14 @@ class BlockPool:
                 head = runs.pop()
                 last = last if self._merge(last, head) else head
 
+    def _unlisted(self, table: Table) -> int:
+        """The memory of a request's blocks that are not in its runs: the last one, and what the tree has not seen yet."""
+        return self.memory(-(-table.computed // self.block_size), table.blocks)
+
     def _evict(self, run: Run, count: int) -> int:
         """Takes up to `count` blocks from the end of the line's first run. Returns how many."""
-        taken = min(count, run.node.blocks)
-        if self._shrink(run, taken):
+        taken = min(count, run.node.weight)
+        if self._shrink(run, count):
             self._line.blocks -= taken
         else:
             self._line.remove(run)
@@ -233,17 +263,20 @@ class BlockPool:
         return taken
 
     def _shrink(self, run: Run, count: int) -> bool:
-        """Empties the last `count` blocks of a free run, or cuts off what is before them if that is not possible.
+        """Empties a free run from its end for `count` blocks of memory, or cuts what is to go off from the rest.
 
-        Returns whether they are gone; if not, they are the run now.
+        Returns whether it is gone; if not, it is the run now.
         """
         node = run.node
-        if count == node.blocks:
+        if node.weight < count:
+            return False
+        end = self.reach(self.memory(node.end) - count, node.end)
+        if end == node.start:
             return False
         if node.children or len(node.copies) > 1:
-            self._cut(run, node.blocks - count)
+            self._cut(run, end - node.start)
             return False
-        node.blocks -= count
+        self._resize(node, node.start, end)
         for trail in list(run.trails):
             _shorten(trail, trail.runs.index(run) + 1)
         return True
@@ -265,8 +298,8 @@ class BlockPool:
         if run.tables:
             return
         if run.pins:
-            self.held += run.node.blocks
-            run.guardian.guarded += run.node.blocks
+            self.held += run.node.weight
+            run.guardian.guarded += run.node.weight
         else:
             self._line.append(run)
 
@@ -274,8 +307,8 @@ class BlockPool:
         if run.tables:
             return
         if run.pins:
-            self.held -= run.node.blocks
-            run.guardian.guarded -= run.node.blocks
+            self.held -= run.node.weight
+            run.guardian.guarded -= run.node.weight
         else:
             self._line.remove(run)
 
@@ -314,10 +347,10 @@ class BlockPool:
         Returns how many, and the pins that have lost them.
         """
         run = self.last_guarded(pin)
-        taken, losers = min(count, run.node.blocks), set(run.pins)
+        taken, losers = min(count, run.node.weight), set(run.pins)
         self.held -= taken
         pin.guarded -= taken
-        if not self._shrink(run, taken):
+        if not self._shrink(run, count):
             for loser in losers:
                 loser.runs.remove(run)
             run.pins.clear()
@@ -330,21 +363,21 @@ class BlockPool:
         """What is wrong with the pool, given the tables of all requests."""
         nodes = list(self._nodes(self._root))
         runs = [run for node in nodes for run in node.copies]
-        used = sum(-(-table.computed // self.block_size) - table.blocks for table in tables)
-        used += sum(run.node.blocks for run in runs if run.tables)
+        used = sum(map(self._unlisted, tables))
+        used += sum(run.node.weight for run in runs if run.tables)
         if used + self.free != self.size:
             yield f"{used} blocks are in use and {self.free} free, of {self.size}"
         listed = set(self._line)
         if listed != {run for run in runs if not run.tables and not run.pins}:
             yield "the line of free blocks does not hold those that are free"
-        if self._line.blocks != sum(run.node.blocks for run in listed):
+        if self._line.blocks != sum(run.node.weight for run in listed):
             yield "the line of free blocks is counted wrong"
-        if self.held != sum(run.node.blocks for run in runs if run.pins and not run.tables):
+        if self.held != sum(run.node.weight for run in runs if run.pins and not run.tables):
             yield "the blocks that pins hold are counted wrong"
         guarded = Counter[Pin]()
         for run in runs:
             if run.pins and not run.tables:
-                guarded[run.guardian] += run.node.blocks
+                guarded[run.guardian] += run.node.weight
             yield from _run_faults(run)
         for pin in {pin for run in runs for pin in run.pins}:
             if pin.guarded != guarded[pin]:
@@ -362,6 +395,8 @@ class BlockPool:
             yield f"node {node.start}-{node.end} does not follow its parent"
         elif node.parent.children.get(self._key(node)) is not node:
             yield f"node {node.start}-{node.end} cannot be found"
+        if node.weight != self.memory(node.end, node.start):
+            yield f"node {node.start}-{node.end} is weighed wrong"
         if not node.copies and not node.children:
             yield f"node {node.start}-{node.end} is empty"
 

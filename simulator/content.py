@@ -34,7 +34,7 @@ class Context:
 
     def __init__(self, extents: tuple[Extent, ...]) -> None:
         self.extents = extents
-        self._ends: list[Tokens] = list(accumulate(map(_length, extents)))
+        self._ends = list(accumulate(map(_length, extents)))
 
     @property
     def tokens(self) -> Tokens:

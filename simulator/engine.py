@@ -17,18 +17,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
+from operator import attrgetter
 from typing import NamedTuple
 
 from scheduler.types import Seconds, Tokens
 from simulator.blocks import BlockPool, Match
 from simulator.content import Context
 from simulator.decoding import Decoding
+from simulator.footprint import FULL_ATTENTION, Footprint
+from simulator.offload import OffloadTier
 from simulator.pace import EVERY_TOKEN, Cadence, Pace
 from simulator.profile import StepProfile, StepWork
 from simulator.request import Output, Progress, Request
 from simulator.retention import Report, Retention
 from simulator.runs import Table
 from simulator.waiting import WaitingQueue
+
+_turn = attrgetter("table.turn")
 
 
 class IntegrityError(Exception):
@@ -61,6 +67,12 @@ class EngineConfig:
     """While there is another request, a prefill gets no more than this in a step; 0 sets no such limit."""
     watermark: float = 0.0
     """The share of blocks that has to stay free when a request is admitted to others that run."""
+    footprint: Footprint = FULL_ATTENTION
+    """How many of the blocks a context takes."""
+    offload_tokens: Tokens = 0
+    """What the tier of CPU memory behind the KV memory holds, counted as `num_blocks` is; 0 is none."""
+    load_tokens_per_s: float = inf
+    """The speed at which contexts come back from there; it delays the step that they are admitted in."""
 
     def __post_init__(self) -> None:
         sizes = (self.num_blocks, self.block_size, self.max_model_len, self.max_num_seqs, self.max_num_batched_tokens)
@@ -68,15 +80,19 @@ class EngineConfig:
             raise ValueError("an engine's sizes are at least 1")
         if self.long_prefill_token_threshold < 0 or not 0 <= self.watermark < 1:
             raise ValueError("long_prefill_token_threshold is at least 0, and watermark from 0 to below 1")
-        if self.max_model_len > self.kv_tokens:
+        if self.offload_tokens < 0 or not self.load_tokens_per_s > 0:
+            raise ValueError("offload_tokens is at least 0, and load_tokens_per_s above it")
+        longest = -(-self.max_model_len // self.block_size)
+        held = self.footprint.reach(self.num_blocks, self.block_size, longest)
+        if held < longest:
             raise ValueError(
-                f"max_model_len is {self.max_model_len} tokens, but the KV memory holds {self.kv_tokens}; "
+                f"max_model_len is {self.max_model_len} tokens, but the KV memory holds {held * self.block_size}; "
                 "shorten the one or enlarge the other"
             )
 
     @property
     def kv_tokens(self) -> Tokens:
-        """The KV memory in tokens."""
+        """The KV memory in tokens that take all of theirs."""
         return self.num_blocks * self.block_size
 
 
@@ -94,17 +110,20 @@ class Engine:
         self.config = config
         self.profile = profile
         self.preemptions = 0
-        self._pool = BlockPool(config.num_blocks, config.block_size)
+        self._pool = BlockPool(config.num_blocks, config.block_size, config.footprint)
+        self._tier = OffloadTier(config.offload_tokens // config.block_size, config.block_size, config.footprint)
         self._retention = Retention(self._pool)
         self._requests: dict[str, Progress] = {}
         self._waiting = WaitingQueue(by_priority=config.priority)
         self._running: dict[Progress, None] = {}
         """In the order of admission."""
-        self._decoding = Decoding(config.block_size, cadence)
+        self._decoding = Decoding(config.block_size, config.footprint, cadence)
         self._others: dict[Progress, None] = {}
         """Those that run and do not decode."""
         self._chunks: dict[Progress, Tokens] = {}
         """What the step under way computes for requests that do not decode."""
+        self._loading: Seconds = 0.0
+        """By how much loading from the offload tier delays the step under way."""
         self._pace: Pace | None = None
         self._planned = 0
         """How many steps the run under way has."""
@@ -115,6 +134,7 @@ class Engine:
         self._stuck: tuple[Progress, int, int] | None = None
         """The head of the waiting line that did not fit, and what has to change before it can."""
         self._changes = 0
+        """How often something happened by which more memory may be free, or more of a context be there."""
         self._arrivals = 0
         self._admissions = 0
 
@@ -155,11 +175,12 @@ class Engine:
             RequestError: its id is in use, it is empty or longer than `max_model_len`, or its content does not
                 have its length.
         """
-        self._validate(request)
+        context = Context(request.content)
+        self._validate(request, context)
         self._interrupt(now)
         self._retention.expire(now)
         self._retention.arrived(request, now)
-        item = Progress(request, now, self._arrivals, Table(context=Context(request.content)))
+        item = Progress(request, now, self._arrivals, Table(context=context))
         self._arrivals += 1
         self._requests[request.id] = item
         self._waiting.push(item)
@@ -222,7 +243,7 @@ class Engine:
         if any(item.table.runs or item.table.computed for item in self._waiting):
             yield "a waiting request holds blocks"
 
-    def _validate(self, request: Request) -> None:
+    def _validate(self, request: Request, context: Context) -> None:
         length = request.prompt_tokens + request.output_tokens
         if request.id in self._requests:
             raise RequestError(f"request {request.id!r} is here already")
@@ -232,23 +253,26 @@ class Engine:
             raise RequestError(
                 f"request {request.id!r} is {length} tokens long, but the model's limit is {self.config.max_model_len}"
             )
-        lengths = [extent.length for extent in request.content]
-        if sum(lengths) != length:
-            raise RequestError(f"request {request.id!r} is {length} tokens long, but its content has {sum(lengths)}")
-        if min(lengths) < 1:
-            raise RequestError(f"request {request.id!r} has an extent of {min(lengths)} tokens")
+        if context.tokens != length:
+            raise RequestError(f"request {request.id!r} is {length} tokens long, but its content has {context.tokens}")
+        if context.shortest < 1:
+            raise RequestError(f"request {request.id!r} has an extent of {context.shortest} tokens")
 
     # --- steps under way --------------------------------------------------------------------------------------------
 
     def _plan(self, now: Seconds) -> None:
         """Says when the step that has just begun ends, and how many follow it before anything else can happen."""
         members = len(self._decoding)
-        first = self.profile.seconds(_work(self._decoding.work, self._chunks))
+        first = self.profile.seconds(_work(members, self._decoding.context, self._chunks)) + self._loading
+        self._loading = 0.0
         self._pace = Pace(now, first, self.profile.decode_context * members)
         self._planned = self._begun = 1
         if not self._chunks and not self._may_fit:
-            quiet = self._pool.takeable + self._retention.quiet_blocks
-            self._planned = self._decoding.run(self._pace, quiet, self._retention.next_expiry)
+            steps = self._decoding.run(self._pace, self._retention.next_expiry)
+            if self._decoding.blocks(steps - 1) > self._pool.takeable:
+                quiet = self._pool.takeable + self._retention.quiet_blocks
+                steps = self._decoding.steps_within(quiet, steps)
+            self._planned = steps
 
     def _begin(self, steps: int) -> None:
         """So many more steps of the run have begun."""
@@ -277,21 +301,23 @@ class Engine:
                 item.sampled += 1
                 if decoding.is_due(item, now):
                     due.append(item)
+                    item.told, item.told_at = item.sampled, now
         self._chunks = {}
-        return tuple(self._tell(item, now) for item in sorted(due, key=_turn))
-
-    def _tell(self, item: Progress, now: Seconds) -> Output:
-        self._decoding.told(item, now)
-        finished = item.told == item.request.output_tokens
-        if finished:
-            self._end(item, now, finished=True)
-        return Output(item.request.id, item.told, item.cached or 0, finished)
+        due.sort(key=_turn)
+        outputs = tuple(
+            Output(item.request.id, item.produced, item.cached or 0, item.produced == item.request.output_tokens)
+            for item in due
+        )
+        for item, output in zip(due, outputs, strict=True):
+            if output.finished:
+                self._end(item, now, finished=True)
+        return outputs
 
     def _end(self, item: Progress, now: Seconds, *, finished: bool) -> None:
         del self._requests[item.request.id]
         self._stop(item)
         self._retention.ended(item.request, item.table, now, finished=finished)
-        self._pool.leave(item.table)
+        self._give_back(item.table, item.table.computed)
 
     def _stop(self, item: Progress) -> None:
         """The request does not run any more."""
@@ -302,7 +328,14 @@ class Engine:
         self._running.pop(item, None)
         self._chunks.pop(item, None)
 
+    def _give_back(self, table: Table, computed: Tokens) -> None:
+        """The request does not use its blocks any more; the offload tier has a copy of those full of computed tokens."""
+        if self.config.offload_tokens:
+            self._tier.store(table.context, computed // self.config.block_size)
+        self._pool.leave(table)
+
     def _start_decoding(self, item: Progress) -> None:
+        self._changes += 1
         del self._others[item]
         self._decoding.join(item)
         self._pool.start_growing(item.table)
@@ -344,19 +377,29 @@ class Engine:
             if tokens:
                 chunks[item] = tokens
                 budget -= tokens
-        taken = self._decoding.blocks(1)
-        if taken + sum(self._missing(item, tokens) for item, tokens in chunks.items()) > self._pool.free:
-            return False
         if self.config.long_prefill_token_threshold and not budget:
             return False
-        if taken <= self._pool.takeable:
-            self._pool.take(taken)
-        else:
-            for _ in range(taken):
-                self._retention.take(1)
+        if not self._take_together(chunks):
+            return False
         self._decoding.steps.begun += 1
         for item, tokens in chunks.items():
             self._compute(item, tokens)
+        return True
+
+    def _take_together(self, chunks: dict[Progress, Tokens]) -> bool:
+        """Takes the blocks of a step, if there are enough: one request after the other where pins lose theirs, because
+        each loss is reported as it happens.
+        """
+        needs = [(item.table.turn, self._missing(item, tokens)) for item, tokens in chunks.items()]
+        blocks = self._decoding.blocks(1) + sum(need for _, need in needs)
+        if blocks > self._pool.free:
+            return False
+        if blocks <= self._pool.takeable:
+            self._pool.take(blocks)
+        else:
+            needs += [(item.table.turn, self._missing(item, 1)) for item in self._decoding.members]
+            for _, need in sorted(needs):
+                self._retention.take(need)
         return True
 
     def _schedule_in_order(self) -> bool:
@@ -370,6 +413,7 @@ class Engine:
                 preempted |= self._preempt_until_fits(item, tokens)
                 if item not in self._running:
                     break
+                self._retention.take(self._missing(item, tokens))
                 self._compute(item, tokens)
         return preempted
 
@@ -397,75 +441,90 @@ class Engine:
         return next(reversed(self._running))
 
     def _preempt(self, item: Progress) -> None:
+        computed = item.table.computed - self._chunks.get(item, 0)
         self._stop(item)
-        self._pool.leave(item.table)
+        self._give_back(item.table, computed)
         item.table.base = 0
         self._waiting.push_back(item)
         self.preemptions += 1
 
     def _schedule_waiting(self) -> None:
         """Admits waiting requests in order, until one does not fit or the step is full."""
+        if not self._waiting:
+            return
         budget = self._budget
         while budget > 0 and self._waiting and len(self._running) < self.config.max_num_seqs:
             item = self._waiting.head
-            state = (item, self._changes, self._retention.cursor)
+            state = (item, self._changes, self._retention.changes)
             if state == self._stuck:
                 break
-            match = self._pool.find(item.table.context, (item.known - 1) // self.config.block_size)
+            limit = (item.known - 1) // self.config.block_size
+            match = self._pool.find(item.table.context, limit)
             if not self._admissible(item, match):
                 self._may_fit = match.growing
                 self._stuck = None if match.growing else state
                 break
-            self._admit(self._waiting.pop(), match)
-            tokens = min(self._capped(item.remaining), budget)
-            self._compute(item, tokens)
+            loaded = self._loadable(item, match, limit)
+            self._admit(self._waiting.pop(), match, loaded)
+            tokens = min(self._capped(item.remaining - loaded), budget)
+            self._retention.take(self._missing(item, loaded + tokens))
+            self._compute(item, tokens, loaded)
             budget -= tokens
 
     def _admissible(self, item: Progress, match: Match) -> bool:
         """Whether its whole context fits into free memory, without breaking pins that the guard keeps from it."""
         config = self.config
-        missing = -(-item.known // config.block_size) - match.blocks
+        missing = self._pool.memory(-(-item.known // config.block_size), match.blocks)
         if self._running:
             missing += int(config.watermark * config.num_blocks)
-        available = self._pool.free - sum(blocks for run, blocks in match.parts() if not run.tables)
-        if config.guard and self._running:
+        available = self._pool.free - sum(
+            self._pool.memory_of(run, blocks) for run, blocks in match.parts() if not run.tables
+        )
+        if missing > available - self._pool.held and config.guard and self._running:
             available -= self._retention.shielded(item.request, match)
         return missing <= available
 
-    def _admit(self, item: Progress, match: Match) -> None:
+    def _loadable(self, item: Progress, match: Match, limit: int) -> Tokens:
+        """How many tokens the offload tier has behind what was found."""
+        if not self.config.offload_tokens:
+            return 0
+        return max(0, self._tier.find(item.table.context, limit) - match.blocks) * self.config.block_size
+
+    def _admit(self, item: Progress, match: Match, loaded: Tokens) -> None:
         self._running[item] = self._others[item] = None
         item.table.turn = self._admissions
         self._admissions += 1
         self._pool.adopt(item.table, match)
         item.table.base = match.blocks * self.config.block_size
         self._retention.admitted(item.request, item.table.base)
+        self._loading += loaded / self.config.load_tokens_per_s
         if item.cached is None:
-            item.cached = item.table.base
+            item.cached = item.table.base + loaded
 
-    def _compute(self, item: Progress, tokens: Tokens) -> None:
-        """Gives the request blocks for its next tokens. Blocks they fill can serve others from now on, as in vLLM."""
-        self._retention.take(self._missing(item, tokens))
+    def _compute(self, item: Progress, tokens: Tokens, loaded: Tokens = 0) -> None:
+        """Computes the request's next tokens, after those that are loaded for it, into blocks that it has been given.
+
+        Those they fill can serve others from now on, as in vLLM.
+        """
+        self._changes += 1
         self._chunks[item] = tokens
-        item.table.base += tokens
+        item.table.base += loaded + tokens
         self._pool.extend(item.table, item.table.base // self.config.block_size)
 
     def _missing(self, item: Progress, tokens: Tokens) -> int:
         """How many more blocks the request's next so many tokens need."""
         computed, size = item.table.computed, self.config.block_size
-        return -(-(computed + tokens) // size) + -computed // size
+        return self._pool.memory(-(-(computed + tokens) // size), -(-computed // size))
 
 
-def _turn(item: Progress) -> int:
-    return item.table.turn
-
-
-def _work(decodes: StepWork, chunks: dict[Progress, Tokens]) -> StepWork:
+def _work(batch: int, context: Tokens, chunks: dict[Progress, Tokens]) -> StepWork:
     """What a step computes: one more token of a whole context is a decode, everything else is prefill."""
-    singles = [item for item, tokens in chunks.items() if tokens == 1 and item.sampled]
-    prefills = [(item.table.base, tokens) for item, tokens in chunks.items() if tokens > 1 or not item.sampled]
-    return StepWork(
-        prefill_tokens=sum(tokens for _, tokens in prefills),
-        prefill_attention=sum(tokens * (end - (tokens - 1) / 2) for end, tokens in prefills),
-        decode_batch=decodes.decode_batch + len(singles),
-        decode_context=decodes.decode_context + sum(item.table.base - 1 for item in singles),
-    )
+    prefill, attention = 0, 0.0
+    for item, tokens in chunks.items():
+        if tokens == 1 and item.sampled:
+            batch += 1
+            context += item.table.base - 1
+        else:
+            prefill += tokens
+            attention += tokens * (item.table.base - (tokens - 1) / 2)
+    return StepWork(prefill, attention, batch, context)

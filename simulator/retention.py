@@ -11,9 +11,11 @@ both and compares every report and every token.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from math import inf
 from typing import NamedTuple
 
@@ -56,6 +58,8 @@ class Retention:
     def __init__(self, pool: BlockPool) -> None:
         self.cursor = 0
         """How many reports there ever were."""
+        self.changes = 0
+        """How often a pin or a program's rank has changed, as far as reports tell of the pins."""
         self.counters: Counter[PinOutcome] = Counter()
         self.released = 0
         """Pins that were ended by an order, by a call that asked for none, or by one that replaced them."""
@@ -63,8 +67,13 @@ class Retention:
         self._pins: dict[str, Pin] = {}
         self._programs: dict[str, _Program] = {}
         self._met = 0
+        self._pinned = 0
+        self._resumed = 0
         self._noted = 0
-        self._next_expiry = inf
+        self._order: list[Pin] = []
+        """The pins from the oldest program's to the latest's."""
+        self._expiries: list[tuple[Seconds, int, int, Pin]] = []
+        """A heap; entries of pins that rest, have another deadline now or have ended are outdated."""
         self._reports: deque[Report] = deque(maxlen=REPORTS)
 
     @property
@@ -74,8 +83,11 @@ class Retention:
 
     @property
     def next_expiry(self) -> Seconds:
-        """No pin's time runs out before."""
-        return self._next_expiry
+        """When the first pin's time runs out."""
+        expiries = self._expiries
+        while expiries and not (expiries[0][3].deadline == expiries[0][0] and self._is_there(expiries[0][3])):
+            heappop(expiries)
+        return expiries[0][0] if expiries else inf
 
     def reports_since(self, cursor: int) -> list[Report]:
         """The reports after the first `cursor` ones, as far as they are kept.
@@ -90,7 +102,10 @@ class Retention:
         if not request.program:
             return
         program = self._programs.get(request.program) or self._meet(request.program)
-        program.rank = inf if request.rank is None else request.rank
+        rank = inf if request.rank is None else request.rank
+        if rank != program.rank:
+            program.rank = rank
+            self.changes += 1
         pin = self._pins.get(request.program)
         if pin and not program.live:
             pin.remaining, pin.deadline = pin.deadline - now, inf
@@ -137,22 +152,20 @@ class Retention:
 
     def expire(self, now: Seconds) -> None:
         """Ends the pins whose time has run out."""
-        if now < self._next_expiry:
-            return
-        for pin in sorted(self._pins.values(), key=lambda pin: pin.deadline):
-            if pin.deadline > now:
-                break
+        while self.next_expiry <= now:
+            pin = heappop(self._expiries)[3]
             self._report(pin.program, PinOutcome.EXPIRED, self._tokens(pin.blocks))
             self._end(pin)
-        self._next_expiry = min((pin.deadline for pin in self._pins.values()), default=inf)
 
     def shielded(self, request: Request, reused: Match) -> int:
         """How many protected blocks belong to programs older than the request's; those it reuses do not count."""
         pin, program = self._pins.get(request.program), self._programs.get(request.program)
         own = pin.seniority if pin else (program.rank, program.met) if program else (inf, self._met + 1)
-        older = sum(pin.guarded for pin in self._pins.values() if pin.seniority < own)
+        older = sum(pin.guarded for pin in self._order[: bisect_left(self._order, own, key=_seniority)])
         return older - sum(
-            blocks for run, blocks in reused.parts() if run.pins and not run.tables and run.guardian.seniority < own
+            self._pool.memory_of(run, blocks)
+            for run, blocks in reused.parts()
+            if run.pins and not run.tables and run.guardian.seniority < own
         )
 
     @property
@@ -161,7 +174,7 @@ class Retention:
         if not self._pool.held:
             return 0
         run = self._pool.last_guarded(self._victim())
-        return run.node.blocks if all(pin.broken for pin in run.pins) else 0
+        return run.node.weight if all(pin.broken for pin in run.pins) else 0
 
     def take(self, count: int) -> None:
         """Takes so many free blocks into use, from pins as far as there are no others.
@@ -170,6 +183,8 @@ class Retention:
         """
         plain = min(count, self._pool.takeable)
         self._pool.take(plain)
+        if plain == count:
+            return
         count -= plain
         hurt: set[Pin] = set()
         while count:
@@ -181,7 +196,7 @@ class Retention:
                 pin.broken = True
                 self._report(pin.program, PinOutcome.BROKEN, self._tokens(pin.blocks))
             if not pin.runs:
-                del self._pins[pin.program]
+                self._drop(pin)
 
     def faults(self) -> Iterator[str]:
         """What is wrong with the pins: they are among the holders of the runs that they list."""
@@ -191,7 +206,7 @@ class Retention:
 
     def _victim(self) -> Pin:
         """The latest program's pin that guards free blocks."""
-        return max((pin for pin in self._pins.values() if pin.guarded), key=_seniority)
+        return next(pin for pin in reversed(self._order) if pin.guarded)
 
     def _meet(self, name: str) -> _Program:
         self._met += 1
@@ -223,10 +238,19 @@ class Retention:
         if ttl > 0 and earlier and not context.runs:
             earlier.remaining = ttl
             return
-        self._pins.pop(name, None)
+        if earlier:
+            self._drop(earlier)
         if ttl > 0 and context.runs:
-            pin = Pin(program=name, seniority=(program.rank, program.met), remaining=ttl, deadline=inf)
+            self._pinned += 1
+            pin = Pin(
+                program=name,
+                seniority=(program.rank, program.met),
+                number=earlier.number if earlier else self._pinned,
+                remaining=ttl,
+                deadline=inf,
+            )
             self._pins[name] = pin
+            insort(self._order, pin, key=_seniority)
             self._pool.own(pin, context.runs)
             self._report(name, PinOutcome.APPLIED, self._tokens(pin.blocks))
         elif ttl > 0:
@@ -250,11 +274,19 @@ class Retention:
         if pin:
             pin.used = False
             pin.deadline = now + pin.remaining
-            self._next_expiry = min(self._next_expiry, pin.deadline)
+            self._resumed += 1
+            heappush(self._expiries, (pin.deadline, pin.number, self._resumed, pin))
 
     def _end(self, pin: Pin) -> None:
-        del self._pins[pin.program]
+        self._drop(pin)
         self._pool.disown(pin)
+
+    def _drop(self, pin: Pin) -> None:
+        del self._pins[pin.program]
+        del self._order[bisect_left(self._order, pin.seniority, key=_seniority)]
+
+    def _is_there(self, pin: Pin) -> bool:
+        return self._pins.get(pin.program) is pin
 
     def _forget_surplus(self) -> None:
         while len(self._programs) > PROGRAMS or self._noted > 2 * self._pool.size:
@@ -272,6 +304,7 @@ class Retention:
     def _report(self, program: str, outcome: PinOutcome, tokens: Tokens) -> None:
         self._reports.append(Report(program, outcome, tokens))
         self.cursor += 1
+        self.changes += 1
         self.counters[outcome] += 1
 
 

@@ -70,6 +70,8 @@ class Pin(Holding):
 
     program: str = ""
     seniority: Seniority = (0.0, 0)
+    number: int = 0
+    """Its place among pins whose time runs out together; one that replaces another has that one's."""
     remaining: Seconds = 0.0
     deadline: Seconds = 0.0
     guarded: int = 0
@@ -81,12 +83,14 @@ class Pin(Holding):
 class Node:
     """Some consecutive full blocks of a content."""
 
-    __slots__ = ("blocks", "children", "context", "copies", "growing", "parent", "start")
+    __slots__ = ("blocks", "children", "context", "copies", "growing", "parent", "start", "weight")
 
-    def __init__(self, parent: Node | None, start: int, blocks: int, context: Context) -> None:
+    def __init__(self, parent: Node | None, start: int, blocks: int, weight: int, context: Context) -> None:
         self.parent = parent
         self.start = start
         self.blocks = blocks
+        self.weight = weight
+        """The blocks of memory that each copy takes; see `Footprint`."""
         self.context = context
         """That of a request which has these blocks in it."""
         self.children: dict[Key, Node] = {}
@@ -135,7 +139,7 @@ class Line:
 
     def __init__(self) -> None:
         self.blocks = 0
-        self._end = Run(Node(None, 0, 0, Context(())))
+        self._end = Run(Node(None, 0, 0, 0, Context(())))
         self._end.older = self._end.newer = self._end
 
     @property
@@ -151,12 +155,12 @@ class Line:
 
     def append(self, run: Run) -> None:
         """The run is free from now on."""
-        self.blocks += run.node.blocks
+        self.blocks += run.node.weight
         self._insert(run, self._end)
 
     def remove(self, run: Run) -> None:
         """The run is taken or held."""
-        self.blocks -= run.node.blocks
+        self.blocks -= run.node.weight
         self._unlink(run)
 
     def split(self, head: Run, tail: Run) -> None:

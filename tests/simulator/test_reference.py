@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TypeAlias
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from simulator.content import Extent
 from simulator.engine import Engine, EngineConfig
+from simulator.footprint import Footprint
 from simulator.pace import Cadence
 from simulator.profile import StepProfile
 from simulator.request import Output, Request
@@ -92,7 +94,21 @@ configs = st.builds(
     guard=st.booleans(),
     long_prefill_token_threshold=st.sampled_from([0, 0, 3]),
     watermark=st.sampled_from([0.0, 0.0, 0.1]),
+    offload_tokens=st.sampled_from([0, 0, 20, 60]),
+    load_tokens_per_s=st.sampled_from([64.0, float("inf")]),
 ).map(lambda config: replace(config, max_model_len=config.kv_tokens))
+
+footprints = st.builds(Footprint, st.sampled_from([0.0, 0.25, 1 / 3, 0.5]), st.integers(1, 24))
+
+
+def without_pins(script: list[Operation]) -> Iterator[Operation]:
+    """The plugin counts blocks and not their memory, so there is nothing to compare it with."""
+    for operation in script:
+        if isinstance(operation, Add):
+            yield replace(operation, ttl=0.0)
+        elif not isinstance(operation, Ask):
+            yield operation
+
 
 # sums of powers of two: adding them up in another order changes nothing
 PROFILE = StepProfile("test", "test", 1.0, 1 / 64, 1 / 4096, 1 / 128, 1 / 8192)
@@ -218,6 +234,29 @@ def told(course: Course, cadence: Cadence) -> list[tuple[float, Output]]:
 @given(configs, operations)
 def test_runs_of_blocks_change_nothing(config: EngineConfig, script: list[Operation]) -> None:
     assert Drive(Engine(config, PROFILE)).play(script) == Drive(ReferenceEngine(config, PROFILE)).play(script)
+
+
+@settings(max_examples=800, deadline=None)
+@given(configs, operations, footprints, st.sampled_from([1, 3, 100]))
+def test_runs_change_nothing_where_blocks_share_memory(
+    config: EngineConfig, script: list[Operation], footprint: Footprint, tokens: int
+) -> None:
+    longest = footprint.reach(config.num_blocks, config.block_size, 2 * config.num_blocks) * config.block_size
+    config, script = replace(config, footprint=footprint, max_model_len=longest), list(without_pins(script))
+    runs = Drive(Engine(config, PROFILE, Cadence(tokens))).play(script)
+    steps = Drive(ReferenceEngine(config, PROFILE)).play(script)
+    steps.outputs = told(steps, Cadence(tokens))
+    assert runs == steps
+
+
+@settings(max_examples=300, deadline=None)
+@given(configs, operations, footprints)
+def test_no_block_is_lost_where_blocks_share_memory(
+    config: EngineConfig, script: list[Operation], footprint: Footprint
+) -> None:
+    engine = Engine(replace(config, footprint=footprint), PROFILE, Cadence(100))
+    Drive(engine).play(script)
+    assert engine.free_blocks == config.num_blocks
 
 
 @settings(max_examples=1500, deadline=None)

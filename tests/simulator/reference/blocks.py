@@ -21,6 +21,8 @@ class Block:
     filled: int = 0
     """Which filling this is: what is computed again in the same block is not what was there."""
     users: int = 0
+    weight: int = 1
+    """0 for one that takes no memory, because of the model's footprint."""
 
 
 class BlockPool:
@@ -36,7 +38,11 @@ class BlockPool:
 
     @property
     def free(self) -> int:
-        return len(self._line) + len(self._held)
+        return self.takeable + sum(block.weight for block in self._held)
+
+    @property
+    def takeable(self) -> int:
+        return sum(block.weight for block in self._line)
 
     def find(self, contents: Sequence[int]) -> list[Block]:
         found: list[Block] = []
@@ -56,9 +62,9 @@ class BlockPool:
                     del self._line[block]
             block.users += 1
 
-    def take(self, wanted: int) -> list[Block]:
-        self.retention.make_room(max(0, wanted - len(self._line)))
-        return [self._take() for _ in range(wanted)]
+    def take(self, weights: Sequence[int]) -> list[Block]:
+        self.retention.make_room(max(0, sum(weights) - self.takeable))
+        return [self._take() if weight else self._make() for weight in weights]
 
     def fill(self, block: Block, content: int) -> None:
         block.content = content
@@ -72,16 +78,25 @@ class BlockPool:
                 self._list(block)
 
     def _take(self) -> Block:
-        block, _ = self._line.popitem(last=False)
-        if block.content is not None:
-            del self._cached[block.content][block]
-            block.content = None
-        block.users = 1
+        while True:
+            block, _ = self._line.popitem(last=False)
+            if block.content is not None:
+                del self._cached[block.content][block]
+                block.content = None
+            if block.weight:
+                block.users = 1
+                return block
+
+    def _make(self) -> Block:
+        block = Block(len(self.blocks), users=1, weight=0)
+        self.blocks.append(block)
         return block
 
     def _list(self, block: Block) -> None:
         if self.retention.ownership.freed(block.id):
             self._held.add(block)
+            return
+        if block.content is None and not block.weight:
             return
         self._line[block] = None
         if block.content is None:

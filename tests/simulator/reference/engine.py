@@ -14,6 +14,7 @@ from simulator.profile import StepProfile, StepWork
 from simulator.request import Output, Request
 from simulator.retention import Report
 from tests.simulator.reference.blocks import Block, BlockPool, block_hashes
+from tests.simulator.reference.offload import OffloadTier, weight
 
 
 @dataclass(eq=False, slots=True)
@@ -46,7 +47,9 @@ class ReferenceEngine:
         self.requests: dict[str, Progress] = {}
         self.queue: list[Progress] = []
         self.active: list[Progress] = []
+        self.tier = OffloadTier(config.offload_tokens // config.block_size, config.block_size, config.footprint)
         self.batch: dict[Progress, Tokens] = {}
+        self.loading: Seconds = 0.0
         self.ends: Seconds | None = None
         self.arrivals = 0
 
@@ -99,8 +102,9 @@ class ReferenceEngine:
             return StepResult((), self.ends)
         outputs = self._complete(now)
         self.retention.expire(now)
+        self.loading = 0.0
         self.batch = self._schedule()
-        self.ends = now + self.profile.seconds(self._work()) if self.batch else None
+        self.ends = now + (self.profile.seconds(self._work()) + self.loading) if self.batch else None
         for item, tokens in self.batch.items():
             item.computed += tokens
         return StepResult(outputs, self.ends)
@@ -130,6 +134,10 @@ class ReferenceEngine:
             full = item.table[: item.computed // size]
             context = (ContextBlock(block.id, self.pool.hash_of(block.id) or b"", size) for block in full)
             self.retention.leave(item.request.id, tuple(context), finished, now)
+        self._leave(item)
+
+    def _leave(self, item: Progress) -> None:
+        self.tier.store(item.hashes[: item.computed // self.config.block_size])
         self.pool.leave(item.table)
 
     def _schedule(self) -> dict[Progress, Tokens]:
@@ -151,12 +159,12 @@ class ReferenceEngine:
         for item in list(self.active):
             tokens = min(self._capped(item.known - item.computed), budget - sum(batch.values()))
             if tokens and item in self.active:
-                while item in self.active and self._missing(item, item.computed + tokens) > self.pool.free:
+                while item in self.active and sum(self._missing(item, item.computed + tokens)) > self.pool.free:
                     self._preempt(batch)
                     preempted = True
                 if item not in self.active:
                     break
-                self._allocate(item, tokens)
+                self._allocate(item, item.computed, item.computed + tokens)
                 batch[item] = tokens
         return preempted
 
@@ -165,7 +173,7 @@ class ReferenceEngine:
         item = max(self.active, key=lambda item: item.urgency) if by_priority else self.active[-1]
         self.active.remove(item)
         batch.pop(item, None)
-        self.pool.leave(item.table)
+        self._leave(item)
         item.table, item.computed = [], 0
         self.queue.insert(0, item)
         self._sort()
@@ -175,37 +183,42 @@ class ReferenceEngine:
         budget = self.config.max_num_batched_tokens - sum(batch.values())
         while budget and self.queue and len(self.active) < self.config.max_num_seqs:
             item = self.queue[0]
-            hits = self.pool.find(item.hashes[: (item.known - 1) // self.config.block_size])
+            hashes = item.hashes[: (item.known - 1) // self.config.block_size]
+            hits = self.pool.find(hashes)
             if not self._admissible(item, hits):
                 break
             self.active.append(self.queue.pop(0))
             self.pool.use(hits)
+            found = max(len(hits), self.tier.find(hashes))
             item.table, item.computed = hits, len(hits) * self.config.block_size
             if item.computed and item.request.program:
                 self.retention.hit(item.request.id, item.computed)
+            known, item.computed = item.computed, found * self.config.block_size
+            self.loading += (item.computed - known) / self.config.load_tokens_per_s
             if item.cached is None:
                 item.cached = item.computed
             tokens = min(self._capped(item.known - item.computed), budget)
-            self._allocate(item, tokens)
+            self._allocate(item, known, item.computed + tokens)
             batch[item] = tokens
             budget -= tokens
 
     def _admissible(self, item: Progress, hits: list[Block]) -> bool:
-        missing = self._missing(item, item.known) - len(hits)
+        missing = sum(self._missing(item, item.known)[len(hits) :])
         if self.active:
             missing += int(self.config.watermark * self.config.num_blocks)
-        available = self.pool.free - sum(not block.users for block in hits)
+        available = self.pool.free - sum(block.weight for block in hits if not block.users)
         if self.config.guard and self.active:
             available -= self.retention.shielded_from(item.request.id, [block.id for block in hits])
         return missing <= available
 
-    def _missing(self, item: Progress, tokens: Tokens) -> int:
-        return max(0, -(-tokens // self.config.block_size) - len(item.table))
+    def _missing(self, item: Progress, tokens: Tokens) -> list[int]:
+        """The memory of each block that the request's first so many tokens need and that it does not have."""
+        size = self.config.block_size
+        return [weight(self.config.footprint, index, size) for index in range(len(item.table), -(-tokens // size))]
 
-    def _allocate(self, item: Progress, tokens: Tokens) -> None:
-        end = item.computed + tokens
+    def _allocate(self, item: Progress, start: Tokens, end: Tokens) -> None:
         item.table += self.pool.take(self._missing(item, end))
-        for index in range(item.computed // self.config.block_size, end // self.config.block_size):
+        for index in range(start // self.config.block_size, end // self.config.block_size):
             self.pool.fill(item.table[index], item.hashes[index])
 
     def _work(self) -> StepWork:
