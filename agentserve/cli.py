@@ -71,7 +71,10 @@ def serve(
     config: Annotated[Path | None, typer.Option(help="The configuration file; without it, one local engine.")] = None,
     listen: Annotated[str | None, typer.Option(help="HOST:PORT, instead of the file's.")] = None,
     policy: Annotated[
-        str | None, typer.Option(help="A preset of `agentserve policies`, instead of the file's.")
+        str | None,
+        typer.Option(
+            help="A preset of `agentserve policies` or a policy file (.yaml), instead of the configuration's."
+        ),
     ] = None,
     record: Annotated[
         Path | None, typer.Option(help="Record every call, without its text, to this file, to be simulated.")

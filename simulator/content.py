@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from itertools import accumulate
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
@@ -20,7 +21,7 @@ class Extent(NamedTuple):
 Key: TypeAlias = tuple[tuple[int, Tokens, Tokens], ...]
 """What some tokens hold: of each extent among them its content, where in it they start, and how many they are."""
 
-_length = itemgetter(1)
+_length: Callable[[Extent], Tokens] = itemgetter(1)
 
 
 class Context:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Never
 
 import typer
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from agentserve.policyfile import read_policy
 from scheduler import registry
 from scheduler.policy import PRESETS, PolicyConfig, PolicyError, parse_policy
 from scheduler.types import Seconds, Tokens
@@ -165,18 +165,7 @@ def read_policies(text: str) -> list[PolicyConfig]:
 
 def _read_policy(part: str) -> PolicyConfig:
     path = Path(part)
-    if part in PRESETS or not path.is_file():
-        return parse_policy(part)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PolicyError(f"{path} cannot be read: {error}") from None
-    if isinstance(content, dict) and content.keys() == {"policy"}:
-        content = content["policy"]
-    try:
-        return replace(parse_policy(content), name=path.stem)
-    except PolicyError as error:
-        raise PolicyError(f"{path}: {error}") from None
+    return parse_policy(part) if part in PRESETS or not path.is_file() else read_policy(path)
 
 
 class _Bar:
