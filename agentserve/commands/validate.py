@@ -27,7 +27,7 @@ from agentserve.validation.export import write_json
 from agentserve.validation.models import Untold, modelled, untold
 from agentserve.validation.outcome import ReplayFailedError
 from agentserve.validation.served import ServedGateway
-from agentserve.validation.trial import Trial, measure, predict, repeated, token_ratio
+from agentserve.validation.trial import Trial, judge, measure, repeated, token_ratio
 from scheduler.policy import PolicyConfig, PolicyError
 from scheduler.types import Tokens
 from simulator.fleet import EngineModel
@@ -159,8 +159,8 @@ async def _try(task: Task, policy: PolicyConfig, gateway: ServedGateway, bar: _B
         replays = repeated(task.workload(_limit(fleet)), task.repetitions)
         ratio = await token_ratio(engines, task.model)
         bar.expect(sum(len(program.calls) for replay in replays for program in replay))
-        real = await measure(gateway, task.model, replays, ratio, bar)
-    return Trial(policy.name, real, predict(policy, fleet, replays))
+        measured = await measure(gateway, task.model, replays, ratio, bar)
+    return judge(policy, fleet, replays, measured)
 
 
 def _limit(fleet: Sequence[EngineModel]) -> Tokens:

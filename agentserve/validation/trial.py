@@ -11,12 +11,13 @@ import httpx
 from agentserve.engines.base import EngineError
 from agentserve.validation.outcome import Outcome, outcome
 from agentserve.validation.served import ServedEngine, ServedGateway
-from agentserve.validation.twin import named, simulate_replays
+from agentserve.validation.twin import counted, named, resized, simulate_replays
 from scheduler.policy import PolicyConfig
 from scheduler.types import Seconds
 from simulator.fleet import EngineModel
 from workloads.client import ReplayEvent, replay
 from workloads.program import Program
+from workloads.records import CallRecord
 from workloads.synth import DEFAULT_RATIO, Ratio, calibrate
 
 SETTLE: Seconds = 3.0
@@ -41,30 +42,36 @@ async def measure(
     replays: Sequence[Sequence[Program]],
     ratio: Ratio,
     on_event: Callable[[ReplayEvent], None],
-) -> tuple[Outcome, ...]:
+) -> list[list[CallRecord]]:
     """Replays each of the workloads through a gateway that is up, one after the other.
 
     Raises:
-        ReplayFailedError: calls failed.
+        ReplayFailedError: calls of the latest replay failed.
     """
-    outcomes = []
+    found = []
     for programs in replays:
         limit = PATIENCE + max(program.arrival_s for program in programs)
         records = await replay(programs, gateway.url, model, ratio=ratio, wall_limit_s=limit, on_event=on_event)
-        outcomes.append(outcome(records))
+        outcome(records)  # there is no use in going on if calls fail
+        found.append(records)
         await asyncio.sleep(SETTLE)
-    return tuple(outcomes)
+    return found
 
 
-def predict(
-    policy: PolicyConfig, fleet: Sequence[EngineModel], replays: Sequence[Sequence[Program]]
-) -> tuple[Outcome, ...]:
-    """What the simulator says of the same.
+def judge(
+    policy: PolicyConfig,
+    fleet: Sequence[EngineModel],
+    replays: Sequence[Sequence[Program]],
+    measured: Sequence[Sequence[CallRecord]],
+) -> Trial:
+    """What was measured, beside what the simulator says of the same programs, at the lengths that the server counted.
 
     Raises:
         SimulationError, WorkloadError, PolicyError: as `simulate`.
     """
-    return tuple(outcome(records) for records in simulate_replays(replays, fleet, policy))
+    real = tuple(outcome(records) for records in measured)
+    same = [resized(programs, counted(records)) for programs, records in zip(replays, measured, strict=True)]
+    return Trial(policy.name, real, tuple(outcome(records) for records in simulate_replays(same, fleet, policy)))
 
 
 def repeated(programs: Sequence[Program], repetitions: int) -> list[list[Program]]:

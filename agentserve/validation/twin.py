@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from statistics import fmean
 
 from scheduler.policy import PolicyConfig
-from scheduler.types import Seconds
+from scheduler.types import Seconds, Tokens
 from simulator.client import ClientRules
 from simulator.fleet import EngineModel
 from simulator.ledger import Detail
 from simulator.network import Constant
 from simulator.result import CallResult
 from simulator.world import simulate
-from workloads.program import CallRef, Program
+from workloads.program import Call, CallRef, Program
 from workloads.records import CallRecord
 from workloads.words import WORDS
 
@@ -43,6 +43,31 @@ def _named(program: Program, suffix: str) -> Program:
     )
     parent = None if program.parent is None else program.parent + suffix
     return replace(program, id=program.id + suffix, parent=parent, calls=calls)
+
+
+def resized(programs: Sequence[Program], prompts: Mapping[CallRef, Tokens]) -> list[Program]:
+    """The programs with the lengths that the server has counted; calls of which it told nothing keep theirs."""
+    return [_resized(program, prompts) for program in programs]
+
+
+def _resized(program: Program, prompts: Mapping[CallRef, Tokens]) -> Program:
+    calls: dict[str, Call] = {}
+    ends: dict[str, Tokens] = {}
+    for call in program.ordered():
+        start = sum(text.tokens for text in call.prefix) if call.context is None else ends[call.context]
+        prompt = max(prompts.get(CallRef(program.id, call.id), start + call.new_tokens), start + 1)
+        calls[call.id] = replace(call, new_tokens=prompt - start)
+        ends[call.id] = prompt + call.output_tokens
+    return replace(program, calls=tuple(calls[call.id] for call in program.calls))
+
+
+def counted(records: Sequence[CallRecord]) -> dict[CallRef, Tokens]:
+    """The prompts' lengths, where the server has told them."""
+    return {
+        CallRef(record.program, record.call): record.prompt_tokens
+        for record in records
+        if record.prompt_tokens is not None
+    }
 
 
 def simulate_replays(

@@ -33,7 +33,7 @@ from agentserve.validation import table
 from agentserve.validation.agreement import ranking, verdicts
 from agentserve.validation.outcome import FIGURES, Outcome, outcome
 from agentserve.validation.trial import SETTLE
-from agentserve.validation.twin import named, simulate_replays
+from agentserve.validation.twin import counted, named, resized, simulate_replays
 from scheduler.policy import PRESETS
 from simulator.calibrate.fit import fit
 from simulator.calibrate.replay import observations
@@ -44,7 +44,7 @@ from tests.benchmarks import programs as benchmark
 from workloads.arrivals import poisson
 from workloads.client import replay
 from workloads.generate import SMALL, Profile, generate
-from workloads.program import Program, SharedPrefix
+from workloads.program import CallRef, Program, SharedPrefix
 from workloads.records import CallRecord, percentile, read_records, write_records
 
 POLICIES = ("vllm", "continuum", "agentserve")
@@ -92,6 +92,8 @@ class Replayed:
     policy: str
     repetition: int
     real: Outcome
+    prompts: dict[str, int] = field(default_factory=dict)
+    """What the server counted, by program:call."""
 
 
 @dataclass(slots=True)
@@ -181,7 +183,8 @@ async def replay_all(arms: Sequence[GatewayArm], options: argparse.Namespace) ->
         for load, arm in plan(arms, repetition):
             if not kept.has(load, arm.policy, repetition):
                 records = await play(arm, load, repetition, options)
-                kept.replays.append(Replayed(session, load.name, arm.policy, repetition, outcome(records)))
+                prompts = {str(call): tokens for call, tokens in counted(records).items()}
+                kept.replays.append(Replayed(session, load.name, arm.policy, repetition, outcome(records), prompts))
                 kept.save(options.json)
                 say(line(load.name, arm.policy, repetition, kept.replays[-1].real))
     return kept
@@ -259,8 +262,10 @@ def twins(kept: Run, saved: SavedProfile) -> list[Outcome]:
 
 
 def programs_of(kept: Run, replayed: Replayed) -> list[Program]:
+    """The programs of a replay, at the lengths that the server counted."""
     load = next(load for load in LOADS if load.name == replayed.load)
-    return load.programs(kept.programs, replayed.repetition)
+    prompts = {CallRef(*name.rsplit(":", 1)): tokens for name, tokens in replayed.prompts.items()}
+    return resized(load.programs(kept.programs, replayed.repetition), prompts)
 
 
 def only_simulate(saved: SavedProfile, options: argparse.Namespace) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from agentserve.validation.outcome import outcome
-from agentserve.validation.twin import APART, named, simulate_replays
+from agentserve.validation.twin import APART, counted, named, resized, simulate_replays
 from scheduler.policy import PRESETS
 from tests.simulator.worlds import chain, fleet, small
-from workloads.program import Call, Edge, Program, check_workload
+from workloads.program import Call, CallRef, Edge, Program, SharedPrefix, check_workload
 
 FAMILY = [
     Program("parent", 0.0, (Call("0", 100, 5), Call("1", 50, 5, (Edge("0", 1.0, program="child"),)))),
@@ -22,6 +22,24 @@ def test_another_name_changes_nothing_else() -> None:
     assert [program.id for program in renamed] == ["parent~1", "child~1"]
     assert [program.parent for program in renamed] == [None, "parent~1"]
     assert [program.prompt_tokens() for program in renamed] == [program.prompt_tokens() for program in FAMILY]
+
+
+def test_programs_take_the_lengths_that_the_server_counted() -> None:
+    programs = small(3)
+    (records,) = simulate_replays([programs], fleet(), PRESETS["vllm"])
+    assert resized(programs, counted(records)) == programs
+    longer = {ref: tokens + 40 for ref, tokens in counted(records).items()}
+    (program, *_) = resized(programs, longer)
+    planned = programs[0].prompt_tokens()
+    assert program.prompt_tokens() == {call: tokens + 40 for call, tokens in planned.items()}
+    assert resized(programs, {}) == programs
+
+
+def test_a_call_adds_at_least_a_token_to_what_it_shares() -> None:
+    first = Call("0", 50, 10, prefix=(SharedPrefix("x", 100),))
+    later = Call("1", 9, 5, (Edge("0"),), "0")
+    (program,) = resized([Program("a", 0.0, (first, later))], {CallRef("a", "0"): 90, CallRef("a", "1"): 95})
+    assert program.prompt_tokens() == {"0": 101, "1": 112}
 
 
 def test_there_is_a_record_for_every_call_and_none_failed() -> None:
