@@ -31,9 +31,9 @@ class Decoding:
         self._phases = [0] * block_size
         """How many of them take a new block in the steps whose number has this remainder."""
         self._rhythm = Rhythm(cadence)
-        self._ends: list[tuple[int, int, Progress]] = []
-        """The number of the step that gives a request its last token; those of requests that have left are outdated."""
-        self._joined = 0
+        self._marks: list[tuple[int, int, Progress]] = []
+        """A heap of steps that give requests their last token, or the first that is to be told of again."""
+        self._marked = 0
 
     def __len__(self) -> int:
         return len(self.members)
@@ -52,9 +52,9 @@ class Decoding:
         self.members[item] = None
         self._bases += table.base
         self._phases[(1 - table.base) % self._block_size] += 1
-        self._joined += 1
-        heappush(self._ends, (_end(item), self._joined, item))
-        self._rhythm.join(item, item.told_at, item.told - item.sampled)
+        if item.produced > item.quiet:
+            self._rhythm.join(item, item.told_at, item.told - item.sampled)
+        self._mark(item)
 
     def leave(self, item: Progress) -> None:
         """The request does something else from now on."""
@@ -62,21 +62,33 @@ class Decoding:
         del self.members[item]
         self._bases -= table.base
         self._phases[(1 - table.base) % self._block_size] -= 1
-        beat = self._rhythm.leave(item)
-        item.told, item.told_at = item.sampled + beat.step, beat.at
+        self._rhythm.leave(item)
         item.sampled += self.steps.ended
         table.base += self.steps.begun
         table.steps = None
+
+    def hush(self, item: Progress) -> None:
+        """The request's `quiet` has grown."""
+        if item.produced <= item.quiet:
+            self._rhythm.leave(item)
+            self._mark(item)
 
     def blocks(self, steps: int) -> int:
         """How many new blocks of memory they take in the next so many steps."""
         if self._footprint != FULL_ATTENTION:
             return sum(self._blocks_of(item.table.computed, steps) for item in self.members)
         size, phases = self._block_size, self._phases
+        if steps == 1:
+            return phases[(self.steps.begun + 1) % size]
         cycles, rest = divmod(steps, size)
         first = (self.steps.begun + 1) % size
         partial = sum(phases[first : first + rest]) + sum(phases[: max(0, first + rest - size)])
         return cycles * len(self.members) + partial
+
+    def needs_more(self, blocks: int, steps: int) -> bool:
+        """Whether they take more than so many new blocks in the next so many steps."""
+        at_most = (1 + steps // self._block_size) * len(self.members)
+        return at_most > blocks and self.blocks(steps) > blocks
 
     def _blocks_of(self, computed: Tokens, steps: int) -> int:
         footprint, size = self._footprint, self._block_size
@@ -88,8 +100,7 @@ class Decoding:
 
         The run ends with a step that has an output, or that ends at `until` or later.
         """
-        self._drop_outdated()
-        steps = int(min(self._ends[0][0], self._rhythm.next_step)) - self.steps.ended
+        steps = int(min(self._first_mark(), self._rhythm.next_step)) - self.steps.ended
         alarm = min(until, self._rhythm.next_alarm)
         return min(steps, pace.steps_until(alarm)) if alarm < inf and pace.end(steps) > alarm else steps
 
@@ -99,31 +110,47 @@ class Decoding:
 
     def due(self, now: Seconds) -> list[Progress]:
         """Those with an output at the end of the step that has just ended."""
+        finished = self._pass_marks()
         found = self._rhythm.due(now, self.steps.ended)
-        ended = self._pop_ended()
-        return list(dict.fromkeys([*ended, *found])) if ended else found
+        return list(dict.fromkeys([*finished, *found])) if finished else found
 
     def is_due(self, item: Progress, now: Seconds) -> bool:
         """Whether a token that ends a prefill has an output."""
-        return (
-            item.produced in (1, item.request.output_tokens, item.told + self._cadence.tokens)
-            or now >= item.told_at + self._cadence.seconds
-        )
+        if item.produced in (1, item.request.output_tokens):
+            return True
+        cadence = self._cadence
+        due = item.produced >= item.told + cadence.tokens or now >= item.told_at + cadence.seconds
+        return due and item.produced > item.quiet
 
-    def _drop_outdated(self) -> None:
-        ends = self._ends
-        while ends and not (ends[0][2] in self.members and ends[0][0] == _end(ends[0][2])):
-            heappop(ends)
+    def _mark(self, item: Progress) -> None:
+        self._marked += 1
+        heappush(self._marks, (self._next_mark(item), self._marked, item))
 
-    def _pop_ended(self) -> list[Progress]:
-        found = []
-        self._drop_outdated()
-        while self._ends and self._ends[0][0] <= self.steps.ended:
-            found.append(heappop(self._ends)[2])
-            self._drop_outdated()
-        return found
+    def _next_mark(self, item: Progress) -> int:
+        tokens = item.request.output_tokens
+        if item not in self._rhythm:
+            tokens = min(tokens, item.quiet + 1)
+        return tokens - item.sampled
 
+    def _is_mark(self, item: Progress, step: int) -> bool:
+        """Whether a mark is still the request's next one."""
+        return item in self.members and step == self._next_mark(item)
 
-def _end(item: Progress) -> int:
-    """The number of the step that gives the request its last token."""
-    return item.request.output_tokens - item.sampled
+    def _first_mark(self) -> int:
+        while not self._is_mark(self._marks[0][2], self._marks[0][0]):
+            heappop(self._marks)
+        return self._marks[0][0]
+
+    def _pass_marks(self) -> list[Progress]:
+        """Those that have their last token now. Others may be told of from here on."""
+        finished = []
+        while self._marks and self._marks[0][0] <= self.steps.ended:
+            step, _, item = heappop(self._marks)
+            if not self._is_mark(item, step):
+                continue
+            if item.produced == item.request.output_tokens:
+                finished.append(item)
+            else:
+                self._rhythm.join(item, item.told_at, item.told - item.sampled)
+                self._mark(item)
+        return finished

@@ -15,7 +15,7 @@ decoding, LoRA limits, data and pipeline parallelism.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import inf
 from operator import attrgetter
@@ -34,7 +34,7 @@ from simulator.retention import Report, Retention
 from simulator.runs import Table
 from simulator.waiting import WaitingQueue
 
-_turn = attrgetter("table.turn")
+_turn: Callable[[Progress], int] = attrgetter("table.turn")
 
 
 class IntegrityError(Exception):
@@ -202,6 +202,27 @@ class Engine:
         self._retention.expire(now)
         self._retention.ask(program, ttl, now)
 
+    def hush(self, request_id: str, tokens: Tokens) -> None:
+        """Outputs before the request's last tell of more than so many tokens from now on.
+
+        For a driver that knows what it would make nothing of; it can ask for `produced` at any time. No error if the
+        request has ended.
+        """
+        item = self._requests.get(request_id)
+        if item is not None and tokens > item.quiet:
+            item.quiet = tokens
+            if item in self._decoding.members:
+                self._decoding.hush(item)
+
+    def produced(self, request_id: str, now: Seconds) -> Tokens:
+        """The request's output tokens by now.
+
+        Raises:
+            KeyError: it has ended, or never came.
+        """
+        self.advance(now)
+        return self._requests[request_id].produced
+
     def advance(self, now: Seconds) -> None:
         """Counts in what the steps that have begun by now take, so that `usage` and `free_blocks` are of now."""
         if self._pace is not None:
@@ -269,7 +290,7 @@ class Engine:
         self._planned = self._begun = 1
         if not self._chunks and not self._may_fit:
             steps = self._decoding.run(self._pace, self._retention.next_expiry)
-            if self._decoding.blocks(steps - 1) > self._pool.takeable:
+            if self._decoding.needs_more(self._pool.takeable, steps - 1):
                 quiet = self._pool.takeable + self._retention.quiet_blocks
                 steps = self._decoding.steps_within(quiet, steps)
             self._planned = steps
@@ -394,8 +415,11 @@ class Engine:
         blocks = self._decoding.blocks(1) + sum(need for _, need in needs)
         if blocks > self._pool.free:
             return False
-        if blocks <= self._pool.takeable:
-            self._pool.take(blocks)
+        if blocks <= self._pool.takeable or blocks <= self._pool.takeable + self._retention.quiet_blocks:
+            self._retention.take(blocks)
+        elif not chunks:
+            for _ in range(blocks):
+                self._retention.take(1)
         else:
             needs += [(item.table.turn, self._missing(item, 1)) for item in self._decoding.members]
             for _, need in sorted(needs):

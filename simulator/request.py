@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scheduler.types import Seconds, Tokens
 from simulator.content import Extent
@@ -28,6 +28,8 @@ class Request:
     """The program's place by first arrival, smaller is older; None counts as the youngest."""
     ttl: Seconds = 0.0
     """How long the program's KV is retained from the end of this request."""
+    quiet: Tokens = 0
+    """Outputs between its first and its last token tell of more tokens than this; `Engine.hush` makes it greater."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,12 @@ class Progress:
     sampled: Tokens = 0
     """Output tokens, without those of the steps that its table grows with."""
     told: Tokens = 0
-    """Output tokens when an output last said so."""
+    """Output tokens when an output last said so; while the request is in a `Rhythm`, that knows."""
     told_at: Seconds = 0.0
+    quiet: Tokens = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.quiet = self.request.quiet
 
     @property
     def produced(self) -> Tokens:

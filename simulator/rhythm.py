@@ -34,6 +34,9 @@ class Rhythm:
         self._strays: list[Beat] = []
         """Those of requests that came later than their place in the line."""
 
+    def __contains__(self, item: Progress) -> bool:
+        return item in self._beats
+
     @property
     def next_step(self) -> float:
         """The number of the first step that makes somebody due."""
@@ -59,11 +62,12 @@ class Rhythm:
         beat.items[item] = None
         self._beats[item] = beat
 
-    def leave(self, item: Progress) -> Beat:
-        """The request does not decode any more. Returns when it was told of."""
-        beat = self._beats.pop(item)
-        del beat.items[item]
-        return beat
+    def leave(self, item: Progress) -> None:
+        """The request is not told of any more, if it was; it knows when that was last."""
+        beat = self._beats.pop(item, None)
+        if beat is not None:
+            del beat.items[item]
+            item.told, item.told_at = item.sampled + beat.step, beat.at
 
     def due(self, now: Seconds, step: int) -> list[Progress]:
         """Those of whom the step of that number, which ends now, tells."""

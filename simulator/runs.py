@@ -125,7 +125,7 @@ class Run:
     @property
     def guardian(self) -> Pin:
         """The oldest of its pins; when the turn comes to this one, the others lose the run too."""
-        return min(self.pins, key=_seniority)
+        return min(self.pins, key=_seniority) if len(self.pins) > 1 else next(iter(self.pins))
 
     def has_holders_of(self, other: Run) -> bool:
         """Whether the two are held by the same."""

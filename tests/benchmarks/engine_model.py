@@ -4,7 +4,7 @@ Two loads: a coding agent's (contexts that grow to 100,000 tokens, about 97 % of
 of the programs only, pins through the gaps) and short calls. Each is run on one engine whose profile is a big GPU's.
 The cadence is the gateway's: an output every 64 tokens or 0.5 s of a call.
 
-    python -m tests.benchmarks.engine_model [--json FILE] [--profile]
+    python -m tests.benchmarks.engine_model [--json FILE] [--profile] [--quiet]
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ class Cost:
     us_per_call: float
     us_per_event: float
     events_per_call: float
+    outputs_per_call: float
     cached_share: float
     preemptions: int
     simulated_s: float
@@ -95,15 +96,16 @@ class Cost:
 class Mill:
     """The programs of a load, on one engine."""
 
-    def __init__(self, load: Load, seed: int) -> None:
+    def __init__(self, load: Load, seed: int, *, quiet: bool) -> None:
         self.load = load
+        self.quiet = load.output if quiet else 0
         self.random = random.Random(seed)
         self.engine = Engine(load.config, GPU, CADENCE)
         self.due: list[tuple[float, int, int]] = []
         self.contexts: dict[int, tuple[Extent, ...]] = {}
         self.turns: dict[int, int] = {}
         self.waiting = iter(range(load.programs))
-        self.calls = self.prompt = self.cached = self.events = 0
+        self.calls = self.prompt = self.cached = self.events = self.outputs = 0
         self.spent = 0
         self.now = 0.0
 
@@ -137,7 +139,8 @@ class Mill:
             return
         self.contexts[program] = context
         self.prompt += tokens
-        request = Request(f"{program}:{turn}", tokens, output, context, program, str(program), program, load.ttl)
+        name = str(program)
+        request = Request(f"{name}:{turn}", tokens, output, context, program, name, program, load.ttl, quiet=self.quiet)
         begin = time.process_time_ns()
         self.engine.add(request, self.now)
         if self.engine.next_time is None:
@@ -148,8 +151,12 @@ class Mill:
     def step(self) -> None:
         begin = time.process_time_ns()
         outputs = self.engine.step(self.now).outputs
+        for output in outputs:
+            if self.quiet and self.quiet < output.produced:
+                self.engine.hush(output.request, 2 * output.produced)
         self.spent += time.process_time_ns() - begin
         self.events += 1
+        self.outputs += len(outputs)
         for output in outputs:
             if output.finished:
                 self.calls += 1
@@ -179,6 +186,7 @@ class Mill:
             round(spent / self.calls, 1),
             round(spent / self.events, 1),
             round(self.events / self.calls, 2),
+            round(self.outputs / self.calls, 2),
             round(self.cached / self.prompt, 3),
             self.engine.preemptions,
             round(self.now),
@@ -189,6 +197,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--profile", action="store_true", help="show where the time goes")
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="progress only of calls longer than the mean, and then than twice what was told",
+    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     out, costs = sys.stdout, []
@@ -196,11 +209,13 @@ def main() -> None:
         profiler = cProfile.Profile()
         if options.profile:
             profiler.enable()
-        cost = Mill(load, options.seed).run()
+        cost = Mill(load, options.seed, quiet=options.quiet).run()
         profiler.disable()
         costs.append(cost)
         out.write(f"{cost.load}: {cost.calls} calls, {cost.calls_per_s} calls/s, {cost.us_per_call} us a call, ")
-        out.write(f"{cost.events_per_call} events a call, {cost.us_per_event} us an event, ")
+        out.write(
+            f"{cost.events_per_call} events and {cost.outputs_per_call} outputs a call, {cost.us_per_event} us an event, "
+        )
         out.write(f"{cost.cached_share:.1%} cached, {cost.preemptions} preemptions, {cost.simulated_s} s\n")
         if options.profile:
             pstats.Stats(profiler, stream=out).sort_stats("tottime").print_stats(25)

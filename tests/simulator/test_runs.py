@@ -63,6 +63,19 @@ def test_outputs_come_at_the_cadence() -> None:
     assert [output.produced for _, output in drive.outputs] == [1, 11, 21, 30]
 
 
+def test_a_request_is_quiet_until_it_is_longer_than_its_driver_expects() -> None:
+    drive = quiet(cadence=Cadence(tokens=10, seconds=12.5))
+    drive.add(dataclasses.replace(request("a", [(1, 6)], output=50), quiet=25))
+    for _ in range(3):
+        drive.step()
+    assert [(at, output.produced) for at, output in drive.outputs] == [(1.0, 1), (26.0, 26)]
+    drive.engine.hush("a", 40)
+    assert drive.engine.produced("a", 30.5) == 30
+    drive.run()
+    assert [output.produced for _, output in drive.outputs] == [1, 26, 41, 50]
+    drive.engine.hush("a", 60)
+
+
 def test_gauges_are_of_the_time_that_is_asked_for() -> None:
     drive = quiet()
     drive.add(request("a", [(1, 6)], output=50))
