@@ -82,7 +82,8 @@ async def test_programs_keep_their_kv_and_leave_the_engine_as_they_found_it(
     assert summary.calls_failed == 0, {record.error for record in records}
     assert summary.cached_share is not None
     assert summary.cached_share > 0.5
-    assert {record.engine for record in records} == {"real"}
+    # the head of an answer that was held for ten seconds is sent before there is an engine to name
+    assert {record.engine for record in records} - {None} == {"real"}
 
     async with httpx.AsyncClient() as http:
         pins = (await http.get(f"{vllm_engine.url}/agentserve/v1/pins")).json()
