@@ -205,7 +205,7 @@ class Engine:
     def hush(self, request_id: str, tokens: Tokens) -> None:
         """Outputs before the request's last tell of more than so many tokens from now on.
 
-        For a driver that knows what it would make nothing of; it can ask for `produced` at any time. No error if the
+        For a driver that knows what it would make nothing of; it can ask for `progress` at any time. No error if the
         request has ended.
         """
         item = self._requests.get(request_id)
@@ -214,14 +214,10 @@ class Engine:
             if item in self._decoding.members:
                 self._decoding.hush(item)
 
-    def produced(self, request_id: str, now: Seconds) -> Tokens:
-        """The request's output tokens by now.
-
-        Raises:
-            KeyError: it has ended, or never came.
-        """
+    def progress(self, now: Seconds) -> dict[str, Tokens]:
+        """The output tokens by now of each request that runs."""
         self.advance(now)
-        return self._requests[request_id].produced
+        return {item.request.id: item.produced for item in self._running}
 
     def advance(self, now: Seconds) -> None:
         """Counts in what the steps that have begun by now take, so that `usage` and `free_blocks` are of now."""

@@ -70,7 +70,7 @@ def test_a_request_is_quiet_until_it_is_longer_than_its_driver_expects() -> None
         drive.step()
     assert [(at, output.produced) for at, output in drive.outputs] == [(1.0, 1), (26.0, 26)]
     drive.engine.hush("a", 40)
-    assert drive.engine.produced("a", 30.5) == 30
+    assert drive.engine.progress(30.5) == {"a": 30}
     drive.run()
     assert [output.produced for _, output in drive.outputs] == [1, 26, 41, 50]
     drive.engine.hush("a", 60)
