@@ -4,11 +4,12 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from workloads.arrivals import poisson
@@ -194,8 +195,11 @@ def graphs(draw: st.DrawFn) -> Program:
 
 @given(graphs(), st.integers(0, 1000))
 def test_any_graph_of_calls_goes_the_same_way_again(program: Program, seed: int) -> None:
+    player = play([program], seed)
+    begins = sorted(begin for begin, _ in player.times.values())
+    assume(not any(0.0 < later - earlier < 1e-5 for earlier, later in pairwise(begins)))  # nearer than clocks tell
     with tempfile.TemporaryDirectory() as folder:
-        check_reproduces(play([program], seed), Path(folder) / "r.jsonl")
+        check_reproduces(player, Path(folder) / "r.jsonl")
 
 
 def plain(program: str, arrived: float, ended: float, **fields: object) -> dict[str, object]:
