@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from workloads.program import Call, Program, SharedPrefix, Tokens, WorkloadError
+from workloads.program import Call, Program, Said, SharedPrefix, Tokens, WorkloadError
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,16 @@ def _scaled(program: Program, factor: float) -> Program:
         new = max(1, int(prompts[call.id] * factor) - history)
         output = max(1, int(call.output_tokens * factor))
         ends[call.id] = history + new + output
-        calls[call.id] = replace(call, new_tokens=new, output_tokens=output, prefix=prefix)
+        said = _scaled_said(call.said, factor)
+        calls[call.id] = replace(call, new_tokens=new, output_tokens=output, prefix=prefix, said=said)
     return replace(program, calls=tuple(calls[call.id] for call in program.calls))
+
+
+def _scaled_said(said: Said | None, factor: float) -> Said | None:
+    """A limit that the client named shrinks with the answer that it is for."""
+    if said is None or said.max_output is None:
+        return said
+    return replace(said, max_output=max(1, int(said.max_output * factor)))
 
 
 def _scaled_prefix(prefix: tuple[SharedPrefix, ...], factor: float) -> Iterator[SharedPrefix]:

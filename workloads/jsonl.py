@@ -82,11 +82,14 @@ class Lines(Generic[Item]):
     def write(self, path: Path, items: Iterable[Item]) -> None:
         """Writes the items one by one; the file appears under its name only when it is complete."""
         draft = path.with_name(path.name + ".part")
-        with draft.open("wb") as file:
-            file.write(self.header)
-            for item in items:
-                file.write(self.line(item))
-        os.replace(draft, path)
+        try:
+            with draft.open("wb") as file:
+                file.write(self.header)
+                for item in items:
+                    file.write(self.line(item))
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
 
     def read(self, path: Path) -> Iterator[Item]:
         """Yields the items one by one as it reads. Empty lines are passed over.
@@ -112,15 +115,6 @@ PROGRAMS = Lines("agentserve.programs", 1, Program)
 def write_programs(path: Path, programs: Iterable[Program]) -> None:
     """Writes one program a line."""
     PROGRAMS.write(path, programs)
-
-
-def read_programs(path: Path) -> Iterator[Program]:
-    """Yields programs as it reads, each checked on its own (see `load_programs`).
-
-    Raises:
-        WorkloadError: as `Lines.read`.
-    """
-    return PROGRAMS.read(path)
 
 
 def load_programs(path: Path) -> list[Program]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -13,6 +12,9 @@ Tokens: TypeAlias = int
 
 MAX_TOKENS: Tokens = 10_000_000
 """More than any model's context: a length above it is a mistake in units."""
+
+MAX_SECONDS: Seconds = 1e10
+"""Three hundred years, counted from 1970 too: a time above it is a mistake in units."""
 
 
 class WorkloadError(ValueError):
@@ -65,6 +67,27 @@ class SharedPrefix:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What a client said with a call when it sent it; None stands for nothing.
+
+    `deadline_s` counts from the call's arrival.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    final: bool = False
+    """That it is the program's last."""
+    max_output: Tokens | None = None
+    deadline_s: Seconds | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_output is not None:
+            _check_tokens(self.max_output, "max_output")
+        if self.deadline_s is not None:
+            _check_seconds(self.deadline_s, "deadline_s")
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One LLM request.
 
@@ -83,6 +106,8 @@ class Call:
     context: str | None = None
     prefix: tuple[SharedPrefix, ...] = ()
     stage: str = ""
+    said: Said | None = None
+    """None where that is not known, and whoever replays the call decides."""
 
     def __post_init__(self) -> None:
         _check_tokens(self.new_tokens, f"new_tokens of call {self.id!r}")
@@ -230,8 +255,10 @@ def _check_acyclic(graph: dict[CallRef, tuple[CallRef, ...]]) -> None:
 
 
 def _check_seconds(value: Seconds, what: str) -> None:
-    if not (math.isfinite(value) and value >= 0):
-        raise WorkloadError(f"{what} must be a finite number of seconds, at least 0, not {value!r}")
+    if not 0 <= value <= MAX_SECONDS:
+        raise WorkloadError(
+            f"{what} must be a finite number of seconds between 0 and {MAX_SECONDS:,.0f}, not {value!r}"
+        )
 
 
 def _check_tokens(value: Tokens, what: str) -> None:

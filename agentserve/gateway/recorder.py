@@ -31,7 +31,7 @@ from scheduler.events import (
     Event,
 )
 from scheduler.types import DEFAULT_TENANT, CallId, ProgramKey, Seconds, Usage
-from workloads.program import WorkloadError
+from workloads.program import MAX_SECONDS, MAX_TOKENS, WorkloadError
 from workloads.traces.recording import RECORDING, CallStatus, RecordedCall
 
 INTERVAL: Seconds = 0.25
@@ -154,6 +154,9 @@ class Recorder:
             cached_tokens=None if usage is None else usage.cached,
             output_tokens=None if usage is None else usage.output,
             tools=tools,
+            final=arrival.final,
+            max_output=None if arrival.max_output is None else min(arrival.max_output, MAX_TOKENS),
+            deadline_s=None if arrival.deadline is None else min(self._start + arrival.deadline, MAX_SECONDS),
         )
 
     def _wall(self, at: Seconds | None) -> Seconds | None:

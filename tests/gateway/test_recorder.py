@@ -14,9 +14,9 @@ from agentserve.gateway.recorder import RecordingError
 from agentserve.gateway.server import run
 from tests.gateway.fakes import DONE, STOP, WORDS, FakeEngine, FakeReply, delta, event, usage
 from tests.gateway.world import CHAT, World, chat, configure, eventually, until_idle, world
-from workloads.program import Call, Edge
+from workloads.program import Call, Edge, Said
 from workloads.traces import load
-from workloads.traces.recording import RECORDING, CallStatus, RecordedCall, read_observed
+from workloads.traces.recording import RECORDING, CallStatus, RecordedCall
 
 SESSION = {"x-agentserve-program": "p", "x-agentserve-workflow": "w", "x-agentserve-stage": "plan"}
 SYSTEM = {"role": "system", "content": "You are a careful engineer. " * 10}
@@ -51,7 +51,7 @@ async def test_a_recording_becomes_the_program_that_was_served(tmp_path: Path) -
     first, second = program.calls
     assert (program.id, program.arrival_s, program.workflow) == ("p", 0.0, "w")
     assert (sum(shared.tokens for shared in first.prefix) + first.new_tokens, first.output_tokens) == (100, 20)
-    assert second == Call("1", 30, 10, second.after, context="0", stage="plan")
+    assert second == Call("1", 30, 10, second.after, context="0", stage="plan", said=Said())
     (edge,) = second.after
     assert edge == Edge("0", edge.gap_s, "bash")
 
@@ -63,13 +63,29 @@ async def test_what_was_measured_comes_with_it(tmp_path: Path) -> None:
         await ask(w, SYSTEM)
         await until_idle(w.brain)
 
-    (record,) = read_observed(path)
-    assert (record.program, record.call, record.engine, record.why) == ("p", "0", "a", "direct")
-    assert (record.prompt_tokens, record.cached_tokens, record.output_tokens) == (100, 8, 20)
-    assert None not in (record.scheduled_s, record.sent_s, record.first_token_s, record.finish_s)
-    times = [record.scheduled_s or 0.0, record.sent_s or 0.0, record.first_token_s or 0.0, record.finish_s or 0.0]
+    (call,) = lines(path)
+    assert (call.program, call.engine, call.why) == ("p", "a", "direct")
+    assert (call.prompt_tokens, call.cached_tokens, call.output_tokens) == (100, 8, 20)
+    assert None not in (call.dispatched_s, call.sent_s, call.first_token_s)
+    times = [call.arrived_s, call.dispatched_s or 0.0, call.sent_s or 0.0, call.first_token_s or 0.0, call.ended_s]
     assert times == sorted(times)
-    assert times[0] == 0.0
+
+
+async def test_what_the_client_said_is_kept_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    told = SESSION | {"x-agentserve-final": "true", "x-agentserve-deadline-ms": "1500"}
+    async with world(record=str(path)) as w:
+        await ask(w, SYSTEM)
+        body = chat(messages=[SYSTEM], stream=True, max_tokens=77)
+        assert (await w.client.post(CHAT, json=body, headers=told)).status_code == 200
+        await until_idle(w.brain)
+
+    (program,) = load(path)
+    silent, outspoken = (call.said for call in program.calls)
+    assert silent == Said()
+    assert outspoken is not None
+    assert (outspoken.final, outspoken.max_output) == (True, 77)
+    assert outspoken.deadline_s == pytest.approx(1.5, abs=0.01)
 
 
 async def test_no_text_is_recorded(tmp_path: Path) -> None:

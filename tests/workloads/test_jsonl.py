@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from workloads.generate import PROFILES, Profile, generate
-from workloads.jsonl import load_programs, read_programs, write_programs
-from workloads.program import Call, Edge, Program, SharedPrefix, WorkloadError
+from workloads.jsonl import PROGRAMS, load_programs, write_programs
+from workloads.program import Call, Edge, Program, Said, SharedPrefix, WorkloadError
 
 HEADER = {"schema": "agentserve.programs", "version": 1}
 CALL = {"id": "0", "new_tokens": 10, "output_tokens": 5}
@@ -35,14 +35,16 @@ def test_every_field_comes_back_as_it_was_written(tmp_path: Path) -> None:
         workflow="w",
     )
     edges = (Edge("0", 0.25, "bash", program="parent"),)
-    kid = Program("kid", 1.5, (Call("0", 1, 2, edges), Call("1", 1, 2, (Edge("0"),), context="0")), parent="parent")
+    said = Said(final=True, max_output=9, deadline_s=2.5)
+    calls = Call("0", 1, 2, edges, said=Said()), Call("1", 1, 2, (Edge("0"),), context="0", said=said)
+    kid = Program("kid", 1.5, calls, parent="parent")
     write_programs(tmp_path / "w.jsonl", [parent, kid])
 
     assert load_programs(tmp_path / "w.jsonl") == [parent, kid]
 
 
 def test_programs_are_read_one_by_one(tmp_path: Path) -> None:
-    programs = read_programs(write(tmp_path / "w.jsonl", HEADER, PROGRAM, "\n", "not JSON\n"))
+    programs = PROGRAMS.read(write(tmp_path / "w.jsonl", HEADER, PROGRAM, "\n", "not JSON\n"))
 
     assert next(programs).id == "p"
     with pytest.raises(WorkloadError, match=r"w\.jsonl:4: line: Invalid JSON"):
@@ -106,3 +108,4 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(WorkloadError, match="has no calls"):
         write_programs(path, (Program(name, 0.0, ()) for name in ("q",)))
     assert load_programs(path) == old
+    assert list(tmp_path.iterdir()) == [path], "half a file was left"

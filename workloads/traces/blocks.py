@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, TypeAdapter
 
 from workloads.jsonl import parse
-from workloads.program import MAX_TOKENS, Call, Edge, Program, Tokens
+from workloads.program import MAX_SECONDS, MAX_TOKENS, Call, Edge, Program, Tokens
 from workloads.traces.damage import Damage
 from workloads.traces.prefixes import PrefixTree
 from workloads.traces.source import Source
@@ -22,7 +22,7 @@ from workloads.traces.source import Source
 BLOCK_TOKENS: Tokens = 512
 WORKFLOW = "agent_session"
 
-_Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Milliseconds = Annotated[float, Field(ge=0, le=1000 * MAX_SECONDS, allow_inf_nan=False)]
 _Length = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 _Hash = Annotated[int, Field(ge=0, lt=2**64)]
 

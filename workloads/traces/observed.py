@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from workloads.program import Call, Edge, Program, Seconds, SharedPrefix, Tokens
+from workloads.program import Call, Edge, Program, Said, Seconds, SharedPrefix, Tokens
 from workloads.redraw import SUBAGENT
 
 _MAX_PLACES = 1_000_000
@@ -49,6 +49,8 @@ class Observed:
     stage: str = ""
     waits: frozenset[int] | None = None
     """The calls it is known to have waited for, by their place in the program; None if that is to be inferred."""
+    said: Said | None = None
+    """What its client said with it; None if nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,7 @@ def _calls(run: Run, places: MarkPlaces) -> list[Call]:
                 None if context is None else str(context),
                 prefix,
                 seen.stage,
+                seen.said,
             )
         )
         if seen.marks:

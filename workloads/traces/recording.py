@@ -11,20 +11,19 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from workloads.jsonl import Lines
-from workloads.program import MAX_TOKENS, Program, Seconds, Tokens, WorkloadError
-from workloads.records import CallRecord
+from workloads.program import MAX_SECONDS, MAX_TOKENS, Program, Said, Seconds, Tokens, WorkloadError
 from workloads.traces.damage import Damage
 from workloads.traces.observed import Mark, MarkPlaces, Observed, Run, family
-from workloads.traces.source import Source, open_sources, readable
+from workloads.traces.source import Source
 
-_Time = Annotated[Seconds, Field(ge=0, allow_inf_nan=False)]
+_Time = Annotated[Seconds, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 _Length = Annotated[Tokens, Field(ge=0, le=MAX_TOKENS)]
+_Limit = Annotated[Tokens, Field(ge=1, le=MAX_TOKENS)]
 _Size = Annotated[int, Field(ge=0)]
 
 
@@ -66,6 +65,11 @@ class RecordedCall:
     cached_tokens: _Length | None = None
     output_tokens: _Length | None = None
     tools: tuple[str, ...] = ()
+    final: bool = False
+    """The client said that it was the program's last."""
+    max_output: _Limit | None = None
+    """The limit of the answer that the client named."""
+    deadline_s: _Time | None = None
 
     def __post_init__(self) -> None:
         if self.ended_s < self.arrived_s:
@@ -90,42 +94,34 @@ class RecordedCall:
             marks=tuple(Mark(*mark) for mark in self.marks if mark[1]),
             tool=self.tools[0] if self.tools else "",
             stage=self.stage,
+            said=self._said,
         )
+
+    @property
+    def _said(self) -> Said:
+        deadline_s = None if self.deadline_s is None else max(0.0, self.deadline_s - self.arrived_s)
+        return Said(self.final, self.max_output, deadline_s)
 
 
 RECORDING = Lines("agentserve.recording", 1, RecordedCall)
 
 
-def read_recording(source: Source, damage: Damage) -> Iterator[Program]:
+def read_recording(source: Source, damage: Damage, model: str | None = None) -> Iterator[Program]:
     """Yields each program and then its children, by arrival; the first call of the file arrives at 0.
 
     Calls that did not finish are left out, and so are programs without any other. A line without its end, at the
-    file's end, is the last one of a gateway that was killed, and is left out too.
+    file's end, is the last one of a gateway that was killed, and is left out too. Of the calls of several models those
+    of `model` are read.
+
+    Raises:
+        WorkloadError: there are calls of several models, and `model` is none of them.
     """
-    index = _Index(source, damage)
+    index = _Index(source, damage, model)
     places = MarkPlaces()
     for names in index.families():
         runs = [index.run(name) for name in names]
         programs = damage.attempt(f"{source.name}: program {names[0]!r}", _family, runs, places, index.start_s)
         yield from programs or ()
-
-
-def read_observed(path: Path) -> list[CallRecord]:
-    """What was measured of the calls of the programs that `read_recording` yields, to compare a simulation with.
-
-    Times are on the clock of the programs' arrivals, and as the gateway saw them.
-
-    Raises:
-        WorkloadError: the file cannot be read, or a line is not what it should be.
-    """
-    records: list[CallRecord] = []
-    for source in open_sources(path):
-        with readable(source.name):
-            index = _Index(source, Damage(skip=False))
-            for names in index.families():
-                for name in names:
-                    records += _records(index.calls(name), index.start_s)
-    return records
 
 
 def _family(runs: Sequence[Run], places: MarkPlaces, start_s: Seconds) -> list[Program]:
@@ -147,9 +143,9 @@ class _Entry:
 class _Index:
     """Where the calls of each program are in a recording."""
 
-    def __init__(self, source: Source, damage: Damage) -> None:
+    def __init__(self, source: Source, damage: Damage, model: str | None) -> None:
         self._file = source.file
-        self._entries: dict[str, _Entry] = {}
+        by_model: dict[str, dict[str, _Entry]] = {}
         offset = number = 0
         self._file.seek(0)
         for number, line in enumerate(self._file, start=1):
@@ -158,18 +154,10 @@ class _Index:
             elif line.endswith(b"\n") and line.strip():
                 call = damage.attempt(f"{source.name}:{number}", RECORDING.item, line)
                 if call is not None and call.observed is not None:
-                    self._add(call, offset)
+                    _add(by_model.setdefault(call.model, {}), call, offset)
             offset += len(line)
+        self._entries = _of_one_model(source.name, by_model, model)
         self.start_s = min((entry.begin_s for entry in self._entries.values()), default=0.0)
-
-    def _add(self, call: RecordedCall, offset: int) -> None:
-        entry = self._entries.get(call.program)
-        if entry is None:
-            entry = _Entry(call.parent, call.arrived_s, call.ended_s, array("Q"))
-            self._entries[call.program] = entry
-        entry.begin_s = min(entry.begin_s, call.arrived_s)
-        entry.first_end_s = min(entry.first_end_s, call.ended_s)
-        entry.offsets.append(offset)
 
     def families(self) -> list[list[str]]:
         """The programs by arrival, each that began after a call of its parent together with that parent."""
@@ -203,31 +191,29 @@ class _Index:
             yield RECORDING.item(self._file.readline())
 
 
+def _add(entries: dict[str, _Entry], call: RecordedCall, offset: int) -> None:
+    entry = entries.get(call.program)
+    if entry is None:
+        entry = entries[call.program] = _Entry(call.parent, call.arrived_s, call.ended_s, array("Q"))
+    entry.begin_s = min(entry.begin_s, call.arrived_s)
+    entry.first_end_s = min(entry.first_end_s, call.ended_s)
+    entry.offsets.append(offset)
+
+
+def _of_one_model(name: str, by_model: dict[str, dict[str, _Entry]], model: str | None) -> dict[str, _Entry]:
+    """The programs of the only model, or of the one that is asked for."""
+    if model is not None and model in by_model:
+        return by_model[model]
+    if len(by_model) > 1:
+        raise WorkloadError(
+            f"{name}: model: there are calls of {', '.join(sorted(by_model))}, and a simulation serves one model; "
+            "name the one whose calls to replay with --model"
+        )
+    return next(iter(by_model.values()), {})
+
+
 def _check_header(name: str, line: bytes) -> None:
     try:
         RECORDING.check_header(line)
     except WorkloadError as error:
         raise WorkloadError(f"{name}:1: {error}") from None
-
-
-def _records(calls: Sequence[RecordedCall], start_s: Seconds) -> Iterator[CallRecord]:
-    for index, call in enumerate(calls):
-        queue_s = None if call.dispatched_s is None else call.dispatched_s - call.arrived_s
-        yield CallRecord(
-            program=call.program,
-            call=str(index),
-            turn=index,
-            parent=call.parent,
-            workflow=call.workflow,
-            stage=call.stage,
-            scheduled_s=call.arrived_s - start_s,
-            sent_s=None if call.sent_s is None else call.sent_s - start_s,
-            first_token_s=None if call.first_token_s is None else call.first_token_s - start_s,
-            finish_s=call.ended_s - start_s,
-            prompt_tokens=call.prompt_tokens,
-            cached_tokens=call.cached_tokens,
-            output_tokens=call.output_tokens,
-            engine=call.engine,
-            queue_s=queue_s,
-            why=call.why,
-        )

@@ -23,7 +23,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, TypeAdapter
 
 from workloads.jsonl import parse
-from workloads.program import MAX_TOKENS, Call, Edge, Program, Seconds, SharedPrefix, Tokens
+from workloads.program import MAX_SECONDS, MAX_TOKENS, Call, Edge, Program, Seconds, SharedPrefix, Tokens
 from workloads.redraw import HUMAN, SUBAGENT
 from workloads.traces.damage import Damage
 from workloads.traces.source import Source
@@ -31,7 +31,8 @@ from workloads.traces.source import Source
 WORKFLOW = "coding_agent"
 _REWRITTEN_BLOCKS = 2
 
-_Duration = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Duration = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
+_Milliseconds = Annotated[float, Field(ge=0, le=1000 * MAX_SECONDS, allow_inf_nan=False)]
 _Length = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
 
 
@@ -56,7 +57,7 @@ class _Subagent(BaseModel):
     type: Literal["subagent"]
     t: _Duration
     agent_id: str
-    duration_ms: _Duration
+    duration_ms: _Milliseconds
     tool_tokens: _Length
     system_tokens: _Length
     requests: list[_Request]

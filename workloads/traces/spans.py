@@ -19,7 +19,7 @@ from hashlib import blake2b
 from pydantic import AliasChoices, BaseModel, Field, JsonValue, TypeAdapter
 
 from workloads.jsonl import parse
-from workloads.program import Program, Seconds, Tokens, WorkloadError
+from workloads.program import MAX_SECONDS, Program, Seconds, Tokens, WorkloadError
 from workloads.traces.damage import Damage
 from workloads.traces.observed import Mark, MarkPlaces, Observed, Run, family
 from workloads.traces.source import Source
@@ -163,7 +163,7 @@ def _observed(call: _Asked, asked: Sequence[_Asked], caller: int | None, tool: s
     waits = {index for index, other in enumerate(asked) if other.end_s <= call.begin_s and call.uses(other)}
     if caller is not None:
         waits.add(caller)
-    marks = tuple(_marks(call.messages))
+    marks = tuple(mark for mark in _marks(call.messages) if mark.size)
     return Observed(
         begin_s=call.begin_s,
         end_s=call.end_s,
@@ -207,11 +207,15 @@ def _time(span: _Span, field: str, value: str | int) -> Seconds:
     """Seconds since 1970, from ISO 8601 or nanoseconds."""
     try:
         if isinstance(value, int) or value.isdecimal():
-            return int(value) / 1e9
-        time = datetime.fromisoformat(value)
-    except ValueError:
-        raise WorkloadError(f"{field}: {value!r} of span {span.id!r} is no time") from None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+            seconds = int(value) / 1e9
+        else:
+            time = datetime.fromisoformat(value)
+            seconds = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise WorkloadError(f"{field}: {str(value)[:40]!r} of span {span.id!r} is no time") from None
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise WorkloadError(f"{field}: {value!r} of span {span.id!r} is not between 1970 and {MAX_SECONDS:g} s later")
+    return seconds
 
 
 def _tokens(span: _Span, names: tuple[str, ...], size: int) -> Tokens:

@@ -11,7 +11,8 @@ from workloads.budget import ContextBudget
 from workloads.program import Program, Seconds, WorkloadError, check_workload
 from workloads.redraw import redraw_gaps
 from workloads.traces.damage import Damage
-from workloads.traces.formats import FORMATS, detect
+from workloads.traces.formats import FORMATS, Format, detect
+from workloads.traces.recording import read_recording
 from workloads.traces.source import Source, open_sources, readable
 
 Gaps: TypeAlias = Literal["recorded", "redrawn"]
@@ -21,7 +22,14 @@ class Trace(Iterator[Program]):
     """The programs of a trace, read as they are asked for."""
 
     def __init__(
-        self, path: Path, damage: Damage, limit: int | None, budget: ContextBudget | None, gaps: Gaps, seed: int
+        self,
+        path: Path,
+        damage: Damage,
+        limit: int | None,
+        budget: ContextBudget | None,
+        gaps: Gaps,
+        seed: int,
+        model: str | None,
     ) -> None:
         self._path = path
         self._damage = damage
@@ -29,6 +37,7 @@ class Trace(Iterator[Program]):
         self._budget = budget
         self._gaps = gaps
         self._seed = seed
+        self._model = model
         self._known: set[str] = set()
         self._latest_s: Seconds = 0.0
         self._offset_s: Seconds = 0.0
@@ -64,7 +73,7 @@ class Trace(Iterator[Program]):
                         return
                     found += 1
                     yield from family
-        if found == 0 and not self.skipped:
+        if found == 0:
             raise WorkloadError(self._nothing())
 
     def _families(self, source: Source) -> Iterator[list[Program]]:
@@ -75,13 +84,19 @@ class Trace(Iterator[Program]):
             return
         self._offset_s = self._latest_s
         family: list[Program] = []
-        for program in form.read(source, self._damage):
+        for program in self._programs_of(source, form):
             if family and program.parent is None:
                 yield from self._checked(source, family)
                 family = []
             family.append(program)
         if family:
             yield from self._checked(source, family)
+
+    def _programs_of(self, source: Source, form: Format) -> Iterator[Program]:
+        """The programs of a file as they are in it. Only recordings say of which model calls were."""
+        if form.read is read_recording:
+            return read_recording(source, self._damage, self._model)
+        return form.read(source, self._damage)
 
     def _checked(self, source: Source, family: list[Program]) -> Iterator[list[Program]]:
         prepared = self._damage.attempt(source.name, self._prepared, family)
@@ -120,6 +135,9 @@ class Trace(Iterator[Program]):
             )
 
     def _nothing(self) -> str:
+        if self.skipped:
+            first = self.first_damage
+            return f"{self._path}: nothing is left of it: {self.skipped:,} damaged parts, the first at {first}"
         known = ", ".join(known.name for known in FORMATS)
         if self.ignored:
             return f"{self._path}: nothing in it is a trace of a known form ({known})"
@@ -135,6 +153,7 @@ def load(
     window_tokens: int = 1,
     gaps: Gaps = "recorded",
     seed: int = 0,
+    model: str | None = None,
 ) -> Trace:
     """Reads a trace of any known form (see `workloads.traces.formats`), program by program, by arrival.
 
@@ -150,6 +169,7 @@ def load(
             programs that exceed `context_tokens` are scaled.
         gaps: "redrawn" draws those of tools anew, by `redraw_gaps` with `seed`.
         seed: for the gaps.
+        model: of a recording with calls of several models, whose calls to read.
 
     Raises:
         WorkloadError: as programs are read: the trace cannot be read, is of no known form, or something in it is not
@@ -157,4 +177,4 @@ def load(
             field.
     """
     budget = None if context_tokens is None else ContextBudget(context_tokens, window_tokens)
-    return Trace(Path(path), Damage(skip=skip_damaged), limit, budget, gaps, seed)
+    return Trace(Path(path), Damage(skip=skip_damaged), limit, budget, gaps, seed, model)

@@ -72,6 +72,12 @@ def test_without_usage_four_bytes_are_a_token(tmp_path: Path) -> None:
     assert (program.prompt_tokens()["0"], program.calls[0].output_tokens) == (10, 1)
 
 
+def test_messages_without_content_are_no_error(tmp_path: Path) -> None:
+    (program,) = load(spans(tmp_path, span("a", 0, 1, "", ""), span("b", 2, 3, "", "", "q")))
+
+    assert [len(call.prefix) for call in program.calls] == [0, 1]
+
+
 def test_an_otlp_export_is_read_too(tmp_path: Path) -> None:
     values = [
         {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}},
@@ -92,6 +98,9 @@ def test_an_otlp_export_is_read_too(tmp_path: Path) -> None:
         (span("a", 0, 1, "q", parent_span_id="ghost"), "parent_span_id: span 'a' names 'ghost', which does not exist"),
         (span("a", 0, 1, "q", parent_span_id="a"), "parent_span_id: span 'a' hangs below itself"),
         (span("a", 0, 1, "q", start_time="noon"), "start_time: 'noon' of span 'a' is no time"),
+        (span("a", 0, 1, "q", end_time=10**21), "end_time: 1000000000000000000000 of span 'a' is not between 1970 and"),
+        (span("a", 0, 1, "q", end_time="9" * 400), "end_time: '9999"),
+        (span("a", 0, 1, "q", start_time="1969-01-01"), "start_time: '1969-01-01' of span 'a' is not between 1970 and"),
         (span("a", 0, 1), "gen_ai.usage.input_tokens: 0 of span 'a' is no number of tokens above 0"),
         ({"trace_id": "t"}, "spans.0.span_id: Field required"),
     ],

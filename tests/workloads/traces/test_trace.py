@@ -18,6 +18,7 @@ from workloads.traces import load
 
 HEADER = {"schema": "agentserve.programs", "version": 1}
 CALL = {"id": "0", "new_tokens": 10, "output_tokens": 5}
+WEEKS = {"call": "0", "gap_s": 1e15}
 
 
 def test_programs_in_our_own_form_come_back_as_they_were_written(tmp_path: Path) -> None:
@@ -198,3 +199,29 @@ def test_every_public_trace_is_known() -> None:
     assert calls > 50_000
     assert all(Path(name).name.startswith(("LICENSE", "README", "manifest")) for name in trace.ignored)
     assert FOLDER.is_dir()
+
+
+def test_if_all_of_it_is_damaged_the_file_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", row(0, 0, 5), row(1, 0, 5))
+
+    with pytest.raises(WorkloadError, match=r"t\.jsonl: nothing is left of it: 2 damaged parts, the first at .*:1: "):
+        list(load(path, skip_damaged=True))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([row(1e14, 10, 5)], ":1: timestamp: "),
+        ([HEADER, {"id": "p", "arrival_s": 1e12, "calls": [CALL]}], ":2: line: arrival_s of program 'p' must be"),
+        (
+            [HEADER, {"id": "p", "arrival_s": 0.0, "calls": [CALL, CALL | {"id": "1", "after": [WEEKS]}]}],
+            ":2: calls.1.after.0: gap_s of the edge from call '0' must be a finite number of seconds between 0 and 10,",
+        ),
+    ],
+)
+def test_absurd_times_are_named_by_file_line_and_field(content: list[object], message: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", *content)
+
+    with pytest.raises(WorkloadError) as caught:
+        list(load(path))
+    assert str(caught.value).startswith(f"{path}{message}")
