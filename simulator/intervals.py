@@ -1,4 +1,4 @@
-"""Ratios of repeated simulations, with their intervals."""
+"""Means and ratios of repeated measurements or simulations, with their intervals."""
 
 from __future__ import annotations
 
@@ -8,6 +8,23 @@ from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
 
 CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean over repetitions, and half of its t-interval; None for a single one."""
+
+    mean: float
+    half: float | None = None
+
+
+def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """The mean of repetitions, with Student's t interval."""
+    mean = fmean(values)
+    if len(values) < 2:
+        return Interval(mean)
+    half = t_quantile((1 + confidence) / 2, len(values) - 1) * stdev(values, mean) / math.sqrt(len(values))
+    return Interval(mean, half)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +42,16 @@ class Ratio:
 
 
 def paired_ratio(values: Sequence[float], bases: Sequence[float]) -> Ratio | None:
-    """How `values` compare with `bases` of the same repetitions: Student's t interval of the mean log ratio at 95 %.
+    """How `values` compare with `bases` of the same repetitions: the interval of the mean log ratio at 95 %.
 
     None if any of them is not above zero.
     """
     if min(*values, *bases) <= 0:
         return None
-    logs = [math.log(value / base) for value, base in zip(values, bases, strict=True)]
-    mean = fmean(logs)
-    if len(logs) < 2:
-        return Ratio(math.exp(mean))
-    half = t_quantile((1 + CONFIDENCE) / 2, len(logs) - 1) * stdev(logs, mean) / math.sqrt(len(logs))
-    return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
+    found = interval([math.log(value / base) for value, base in zip(values, bases, strict=True)])
+    if found.half is None:
+        return Ratio(math.exp(found.mean))
+    return Ratio(math.exp(found.mean), math.exp(found.mean - found.half), math.exp(found.mean + found.half))
 
 
 def t_quantile(share: float, freedom: int) -> float:

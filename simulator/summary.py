@@ -87,20 +87,20 @@ def summarise(simulation: Simulation) -> Summary:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure: what a `Summary` calls it, and what people do."""
+    """One figure: what a record of figures (here a `Summary`) calls it, and what people do."""
 
     name: str
     title: str
     format: str = "{:,.1f}"
 
-    def of(self, summary: Summary) -> float | None:
+    def of(self, record: object) -> float | None:
         """Its value."""
-        value: Callable[[Summary], float | None] = attrgetter(self.name)
-        return value(summary)
+        value: Callable[[object], float | None] = attrgetter(self.name)
+        return value(record)
 
-    def mean(self, summaries: Iterable[Summary]) -> float | None:
+    def mean(self, records: Iterable[object]) -> float | None:
         """Its mean over repetitions, None if one of them has none."""
-        values = [self.of(summary) for summary in summaries]
+        values = [self.of(record) for record in records]
         present = [value for value in values if value is not None]
         return fmean(present) if len(present) == len(values) else None
 

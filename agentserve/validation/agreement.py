@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 
-from agentserve.validation.outcome import FIGURES, Figure, Interval, Outcome, interval
-from simulator.intervals import Ratio, paired_ratio
+from agentserve.validation.outcome import FIGURES, BoundedFigure, Outcome
+from simulator.intervals import Interval, Ratio, interval, paired_ratio
 
 SEPARATED = 0.05
 """Two policies differ by so much at least before their order counts."""
@@ -18,7 +18,7 @@ SEPARATED = 0.05
 class Verdict:
     """One figure on both sides."""
 
-    figure: Figure
+    figure: BoundedFigure
     real: Interval
     simulated: float
     allowed: float | None
@@ -72,7 +72,7 @@ class Pair:
 
     first: str
     second: str
-    figure: Figure
+    figure: BoundedFigure
     real: Ratio
     simulated: Ratio
 
@@ -98,5 +98,5 @@ def ranking(real: Mapping[str, Sequence[Outcome]], simulated: Mapping[str, Seque
     return pairs
 
 
-def _ratio(first: Sequence[Outcome], second: Sequence[Outcome], figure: Figure) -> Ratio | None:
+def _ratio(first: Sequence[Outcome], second: Sequence[Outcome], figure: BoundedFigure) -> Ratio | None:
     return paired_ratio([figure.of(each) or 0.0 for each in first], [figure.of(each) or 0.0 for each in second])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
-from statistics import fmean, stdev
+from statistics import fmean
 
 from scheduler.types import Seconds
-from simulator.intervals import CONFIDENCE, t_quantile
+from simulator.intervals import Interval
+from simulator.summary import Figure
 from workloads.records import CallRecord, Spread, summarise
 
 
@@ -69,24 +68,6 @@ def _mean(values: Sequence[Seconds]) -> Seconds | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean over repetitions, and half of its 95 % t-interval; None for a single one."""
-
-    mean: float
-    half: float | None = None
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """The mean of repetitions."""
-    mean = fmean(values)
-    if len(values) < 2:
-        return Interval(mean)
-    return Interval(
-        mean, t_quantile((1 + CONFIDENCE) / 2, len(values) - 1) * stdev(values, mean) / math.sqrt(len(values))
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Bound:
     """How far a simulated figure may be from the real one: `error`, or where the real interval is wider half of it,
     but never more than `most`. Both are shares of the real mean, or differences where the figure is itself a share.
@@ -107,33 +88,22 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """One figure: what an `Outcome` calls it, and what people do. Without a bound it is only shown."""
+class BoundedFigure(Figure):
+    """A figure of an `Outcome`. Without a bound it is only shown."""
 
-    name: str
-    title: str
     format: str = "{:,.2f}"
     bound: Bound | None = None
 
-    def of(self, outcome: Outcome) -> float | None:
-        """Its value."""
-        value: Callable[[Outcome], float | None] = attrgetter(self.name)
-        return value(outcome)
-
-    def write(self, value: float | None) -> str:
-        """A value for people."""
-        return "–" if value is None else self.format.format(value)
-
 
 COMPLETION = Bound(0.05, 0.08)
-FIGURES: Sequence[Figure] = (
-    Figure("mean_completion", "program completion, mean (s)", bound=COMPLETION),
-    Figure("p95_completion", "program completion, P95 (s)", bound=COMPLETION),
-    Figure("mean_ttft", "time to first token, mean (s)", bound=Bound(0.10, 0.10)),
-    Figure("cached_share", "cached share of prompt tokens", "{:.1%}", Bound(0.02, 0.02, absolute=True)),
-    Figure("first_ttft", "  of first calls, mean (s)"),
-    Figure("later_ttft", "  of later calls, mean (s)"),
-    Figure("first_hold", "first calls: wait in line, mean (s)"),
-    Figure("later_hold", "later calls: wait in line, mean (s)"),
-    Figure("makespan", "makespan (s)"),
+FIGURES: Sequence[BoundedFigure] = (
+    BoundedFigure("mean_completion", "program completion, mean (s)", bound=COMPLETION),
+    BoundedFigure("p95_completion", "program completion, P95 (s)", bound=COMPLETION),
+    BoundedFigure("mean_ttft", "time to first token, mean (s)", bound=Bound(0.10, 0.10)),
+    BoundedFigure("cached_share", "cached share of prompt tokens", "{:.1%}", Bound(0.02, 0.02, absolute=True)),
+    BoundedFigure("first_ttft", "  of first calls, mean (s)"),
+    BoundedFigure("later_ttft", "  of later calls, mean (s)"),
+    BoundedFigure("first_hold", "first calls: wait in line, mean (s)"),
+    BoundedFigure("later_hold", "later calls: wait in line, mean (s)"),
+    BoundedFigure("makespan", "makespan (s)"),
 )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 
-from simulator.intervals import CONFIDENCE, t_quantile
+from simulator.intervals import CONFIDENCE, interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +26,6 @@ def paired_gain(base: Sequence[float], losses: Sequence[float], confidence: floa
     differences = [before - after for before, after in zip(base, losses, strict=True)]
     if len(differences) < 2:
         raise ValueError("an interval takes at least two seeds")
-    mean = fmean(differences)
-    half = t_quantile((1 + confidence) / 2, len(differences) - 1) * stdev(differences) / math.sqrt(len(differences))
-    return Gain(mean, mean - half, mean + half)
+    found = interval(differences, confidence)
+    half = found.half or 0.0
+    return Gain(found.mean, found.mean - half, found.mean + half)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from agentserve.validation.outcome import Bound, Interval, ReplayFailedError, interval, outcome
+from agentserve.validation.outcome import Bound, ReplayFailedError, outcome
+from simulator.intervals import Interval, interval
 from tests.validation.sides import record
 
 RECORDS = [
