@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import NoReturn
 
-from scheduler.types import Seconds, Tokens
+from scheduler.types import EngineSpec, Seconds, Tokens
 from simulator.engine import EngineConfig
 from simulator.hardware import GPUS, MEMORY_SHARE, Gpu
 from simulator.models import MODELS, ModelShape
@@ -58,6 +58,10 @@ class EngineModel:
     """Whether it keeps the KV of programs through their gaps when told to."""
     request_overhead: Seconds = 0.0
     """What a request costs before its first token outside the engine's steps; 0 where it was not measured."""
+    modelled: bool = False
+    """Its speed is computed from data sheets, not measured."""
+    model: str = ""
+    """What it serves, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,33 @@ def parse_fleet(text: str, model: str | None = None) -> tuple[EngineModel, ...]:
         for _ in range(count):
             engines.append(replace(engine, name=f"{engine.name}-{seen[engine.name]}"))
             seen[engine.name] += 1
+    _check_one_model(engines)
     return tuple(engines)
+
+
+def probed(spec: EngineSpec, max_num_batched_tokens: Tokens) -> EngineConfig:
+    """The sizes of an engine that runs, as a gateway's probe found it: in whole blocks.
+
+    Raises:
+        ValueError: it has no memory for a single block.
+    """
+    blocks = spec.kv_tokens // spec.block_size
+    return EngineConfig(
+        num_blocks=blocks,
+        block_size=spec.block_size,
+        max_model_len=min(spec.max_model_len, blocks * spec.block_size),
+        max_num_seqs=spec.max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        priority=spec.priority,
+    )
+
+
+def _check_one_model(engines: Sequence[EngineModel]) -> None:
+    """One simulation serves one model."""
+    served = {engine.model: engine.hardware for engine in engines}
+    if len(served) > 1:
+        told = ", ".join(f"{hardware} was measured on {model}" for model, hardware in served.items())
+        raise FleetError(f"all engines of a fleet serve one model, but {told}: simulate them one by one")
 
 
 def _parse_part(part: str, model: str | None) -> tuple[int, EngineModel]:
@@ -118,22 +148,33 @@ def _parse_part(part: str, model: str | None) -> tuple[int, EngineModel]:
 
 def _parse_options(part: str, words: list[str]) -> _Options:
     values: dict[str, int] = {}
-    weights, stock = None, False
+    weights: list[Weights] = []
+    stock = 0
     for word in words:
         match = _OPTION.fullmatch(word)
         if match and int(match["value"]) > 0:
+            if match["word"] in values:
+                _twice(part, f"{match['word']}{values[match['word']]}", word)
             values[match["word"]] = int(match["value"])
         elif word in ("w4", "bf16"):
-            weights = Weights(word)
+            weights.append(Weights(word))
         elif word == "stock":
-            stock = True
+            stock += 1
         else:
             _unknown(
                 part, "option", word, OPTIONS, "N stands for a number above 0 in tpN, kvN, lenN, seqsN, batchN, memN"
             )
+    if len(weights) > 1:
+        _twice(part, weights[0].value, weights[1].value)
+    if stock > 1:
+        _twice(part, "stock", "stock")
     if values.get("mem", 0) > 100:
         raise FleetError(f"{part!r}: memN is a percentage, at most 100")
-    return _Options(weights, stock=stock, **values)
+    return _Options(weights[0] if weights else None, stock=bool(stock), **values)
+
+
+def _twice(part: str, one: str, other: str) -> NoReturn:
+    raise FleetError(f"{part!r}: {one} and {other} say the same thing twice, or contradict each other: leave one out")
 
 
 def _shape(part: str, model: str | None) -> ModelShape:
@@ -163,8 +204,16 @@ def _modelled(part: str, gpu: Gpu, options: _Options, shape: ModelShape) -> Engi
     room = machine.kv_tokens(batch, seqs, options.mem / 100 if options.mem else MEMORY_SHARE)
     if options.kv and options.kv > room:
         raise FleetError(f"{part!r}: {options.kv} tokens of KV are {options.kv - room} more than fit, which is {room}")
-    config = _config(options.kv or room, BLOCK_SIZE, options.len, shape.max_model_len, seqs, batch)
-    return EngineModel(gpu.name.lower(), _title(part), config, machine.profile(), not options.stock)
+    config = _config(part, options, options.kv or room, BLOCK_SIZE, shape.max_model_len, seqs, batch)
+    return EngineModel(
+        gpu.name.lower(),
+        _title(part),
+        config,
+        machine.profile(),
+        not options.stock,
+        modelled=True,
+        model=shape.name,
+    )
 
 
 def _measured(part: str, name: str, saved: SavedProfile, options: _Options, model: str | None) -> EngineModel:
@@ -180,14 +229,23 @@ def _measured(part: str, name: str, saved: SavedProfile, options: _Options, mode
             f"{part!r}: {name} was measured on the model {about.model} (field measured.model), not {model}"
         )
     config = _config(
+        part,
+        options,
         options.kv or _known_kv(part, name, about),
         about.block_size or BLOCK_SIZE,
-        options.len,
         about.max_model_len,
         options.seqs or about.max_num_seqs,
         options.batch or about.max_num_batched_tokens,
     )
-    return EngineModel(Path(name).stem, _title(part), config, saved.profile, not options.stock, about.request_overhead)
+    return EngineModel(
+        Path(name).stem,
+        _title(part),
+        config,
+        saved.profile,
+        not options.stock,
+        about.request_overhead,
+        model=about.model,
+    )
 
 
 def _known_kv(part: str, name: str, about: Measured) -> Tokens:
@@ -197,16 +255,22 @@ def _known_kv(part: str, name: str, about: Measured) -> Tokens:
 
 
 def _config(
-    kv: Tokens, block_size: Tokens, wanted: Tokens | None, longest: Tokens, seqs: int, batch: Tokens
+    part: str, options: _Options, kv: Tokens, block_size: Tokens, longest: Tokens, seqs: int, batch: Tokens
 ) -> EngineConfig:
-    """The engine's sizes; the longest context is the model's, or all of the KV memory where that is less."""
+    """The engine's sizes; the longest context is the model's, or all of the KV memory where that is less.
+
+    An engine without the plugin is one as people start it, which orders its queue by arrival.
+    """
+    if options.len and options.len > longest:
+        raise FleetError(f"{part!r}: len{options.len} is more than the model's own limit of {longest} tokens")
     blocks = kv // block_size
     return EngineConfig(
         num_blocks=blocks,
         block_size=block_size,
-        max_model_len=wanted or min(longest, blocks * block_size),
+        max_model_len=options.len or min(longest, blocks * block_size),
         max_num_seqs=seqs,
         max_num_batched_tokens=batch,
+        priority=not options.stock,
     )
 
 

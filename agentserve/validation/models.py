@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from agentserve.config import Config, Emulated
 from agentserve.engines.base import EngineError
 from agentserve.validation.served import ServedEngine
-from scheduler.types import EngineSpec, Seconds, Tokens
+from scheduler.types import Seconds, Tokens
 from simulator.engine import EngineConfig
-from simulator.fleet import EngineModel
+from simulator.fleet import EngineModel, probed
 from simulator.profile import CPU_SMOLLM2, ProfileError, SavedProfile, StepProfile, read_profile
 
 
@@ -84,19 +84,8 @@ def _model(engine: ServedEngine, known: Untold) -> EngineModel:
     return EngineModel(
         engine.name,
         known.hardware,
-        _sizes(engine.spec, known.max_num_batched_tokens),
+        probed(engine.spec, known.max_num_batched_tokens),
         known.profile,
         engine.spec.retention,
         known.request_overhead,
-    )
-
-
-def _sizes(spec: EngineSpec, max_num_batched_tokens: Tokens) -> EngineConfig:
-    return EngineConfig(
-        num_blocks=spec.kv_tokens // spec.block_size,
-        block_size=spec.block_size,
-        max_model_len=min(spec.max_model_len, spec.kv_tokens),
-        max_num_seqs=spec.max_num_seqs,
-        max_num_batched_tokens=max_num_batched_tokens,
-        priority=spec.priority,
     )

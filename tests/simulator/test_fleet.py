@@ -81,6 +81,10 @@ def test_a_calibrated_profile_is_a_fleet(tmp_path: Path) -> None:
         ("none.json", "none.json cannot be read: No such file"),
         ("cpu-smollm2", "was measured on the model smollm2 .*, not llama-3.1-70b"),
         ("cpu-smollm2:tp2", "an engine as it was measured"),
+        ("A100:w4:bf16", "w4 and bf16 say the same thing twice, or contradict"),
+        ("A100:w4:kv512:kv1024", "kv512 and kv1024 say the same thing twice"),
+        ("A100:w4:stock:stock", "stock and stock say"),
+        ("A100:w4:len131073", "len131073 is more than the model's own limit of 131072 tokens"),
     ],
 )
 def test_a_fleet_that_cannot_be_is_refused_by_part(text: str, message: str) -> None:
@@ -118,3 +122,28 @@ def test_a_profile_without_kv_memory_asks_for_it(tmp_path: Path) -> None:
         parse_fleet(f"{tmp_path}/p.json")
     (engine,) = parse_fleet(f"{tmp_path}/p.json:kv4000")
     assert engine.config.max_model_len == 2000
+
+
+def test_a_stock_engine_orders_its_queue_by_arrival(tmp_path: Path) -> None:
+    save_profile(PROFILE, tmp_path / "mine.json", MEASURED)
+    for what in ("H100", f"{tmp_path}/mine.json"):
+        usual, stock = parse_fleet(f"{what},{what}:stock", "llama-3.1-8b" if what == "H100" else "tiny")
+        assert (usual.config.priority, stock.config.priority) == (True, False)
+
+
+def test_profiles_of_different_models_are_no_fleet(tmp_path: Path) -> None:
+    save_profile(PROFILE, tmp_path / "mine.json", MEASURED)
+    with pytest.raises(FleetError, match=r"serve one model, but cpu-smollm2 was measured on smollm2, .*on tiny"):
+        parse_fleet(f"cpu-smollm2,{tmp_path}/mine.json")
+
+
+def test_a_context_above_what_was_measured_is_refused(tmp_path: Path) -> None:
+    save_profile(PROFILE, tmp_path / "mine.json", MEASURED)
+    with pytest.raises(FleetError, match="len2001 is more than the model's own limit of 2000"):
+        parse_fleet(f"{tmp_path}/mine.json:len2001", "tiny")
+
+
+def test_engines_know_whether_they_were_measured_and_what_they_serve() -> None:
+    (measured,), (modelled,) = parse_fleet("cpu-smollm2"), parse_fleet("A100:w4", MODEL)
+    assert (measured.modelled, measured.model) == (False, "smollm2")
+    assert (modelled.modelled, modelled.model) == (True, MODEL)

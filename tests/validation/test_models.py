@@ -79,3 +79,9 @@ def test_an_engine_that_is_not_up_is_an_error() -> None:
     known = untold(config(), "m", SAVED)
     with pytest.raises(EngineError, match="engine e is not up: out of memory"):
         modelled([served(None, "waiting", "out of memory")], known)
+
+
+def test_an_engine_with_a_rest_of_memory_is_cut_to_whole_blocks() -> None:
+    odd = replace(SPEC, kv_tokens=1000, block_size=64, max_model_len=4096)
+    (engine,) = modelled([served(odd)], untold(config(), "m", SAVED))
+    assert (engine.config.kv_tokens, engine.config.max_model_len) == (960, 960)
