@@ -42,8 +42,12 @@ def write_policy(path: Path, policy: PolicyConfig, comment: Iterable[str] = ()) 
 
 def policy_text(policy: PolicyConfig) -> str:
     """A policy as the YAML of a configuration, every kind by name."""
-    choices = {kind: _plain(getattr(policy, kind)) for kind in KINDS}
-    return yaml.safe_dump({"policy": choices}, sort_keys=False)
+    return yaml.safe_dump({"policy": choices(policy)}, sort_keys=False)
+
+
+def choices(policy: PolicyConfig) -> dict[str, object]:
+    """A policy as plain data, every kind by name, with the parameters that are not as usual."""
+    return {kind: _plain(getattr(policy, kind)) for kind in KINDS}
 
 
 def _plain(choice: Choice) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from scheduler.brain import IDLE_TIMEOUT, Brain
 from scheduler.policy import PRESETS, PolicyConfig
 from scheduler.types import Seconds
 from simulator.client import ClientRules
@@ -14,8 +15,8 @@ from simulator.ledger import Detail
 from simulator.network import Network
 from simulator.result import Simulation
 from simulator.summary import Figure, Summary, summarise
-from simulator.trace import Trace
-from simulator.world import NETWORK, RULES, OnProgram, simulate
+from simulator.trace import Draw, Trace, check_fits, families
+from simulator.world import NETWORK, RULES, OnProgram, World
 from workloads.program import Program
 
 
@@ -46,12 +47,22 @@ class Setting:
     """What all simulations of a comparison have in common.
 
     `rate` redraws the arrivals as a Poisson process of so many programs per second; None keeps the recorded ones.
+    `gaps` redraws the times of tools, and `resample` the programs, both by each simulation's seed.
     """
 
     fleet: tuple[EngineModel, ...]
     rate: float | None = None
     network: Network = NETWORK
     rules: ClientRules = RULES
+    gaps: bool = False
+    resample: bool = False
+    idle_timeout: Seconds = IDLE_TIMEOUT
+    """How long a program is silent before the scheduler takes it for ended."""
+
+    @property
+    def draw(self) -> Draw:
+        """What a seed draws anew."""
+        return Draw(self.rate, self.gaps, self.resample)
 
 
 def compare(
@@ -70,22 +81,22 @@ def compare(
         trace: the programs.
         setting: where and how they run.
         policies: with different names.
-        seeds: of arrivals, bytes a token, delays, and the policies' own choices.
+        seeds: of what the setting draws anew, of bytes a token, delays, and the policies' own choices.
         detail: kept in the simulations of the first seed; the figures need none.
-        alone: also runs each family of programs alone, for slowdowns.
+        alone: also runs each family of programs alone, for slowdowns; once, or where seeds change programs, with each.
         on_program: called when a program has ended.
 
     Raises:
         SimulationError, WorkloadError, PolicyError: as `simulate`.
     """
-    alone_times = completions_alone(trace, setting, on_program) if alone else {}
+    alone_times = _alone(trace, setting, seeds, on_program) if alone else {}
     simulations: list[Simulation] = []
     for policy in policies:
         for seed in seeds:
-            programs = trace.arriving(setting.rate, seed)
+            programs = trace.drawn(setting.draw, seed)
             kept = detail if seed == seeds[0] else None
-            simulation = _run(programs, setting, policy, seed, kept, on_program)
-            simulations.append(replace(simulation, alone=alone_times))
+            simulation = run(programs, setting, policy, seed, kept, on_program)
+            simulations.append(replace(simulation, alone=alone_times.get(seed, {})))
     summaries = {
         policy.name: tuple(summarise(simulation) for simulation in simulations if simulation.policy == policy.name)
         for policy in policies
@@ -94,30 +105,56 @@ def compare(
     return Comparison(names, tuple(seeds), tuple(simulations), summaries)
 
 
-def completions_alone(trace: Trace, setting: Setting, on_program: OnProgram | None = None) -> Mapping[str, Seconds]:
+def replays(setting: Setting, policies: int, seeds: int, *, alone: bool = True) -> int:
+    """How often `compare` replays the trace, those with every program alone among them."""
+    return policies * seeds + alone * (seeds if setting.draw.changes_programs else 1)
+
+
+def completions_alone(
+    programs: Iterable[Program], setting: Setting, on_program: OnProgram | None = None
+) -> Mapping[str, Seconds]:
     """Each program's completion time when nobody but its family uses the fleet, under the preset `vllm`."""
     times: dict[str, Seconds] = {}
-    for family in trace.families():
-        simulation = _run(family, setting, PRESETS["vllm"], 0, None, on_program)
+    for family in families(programs):
+        simulation = run(family, setting, PRESETS["vllm"], 0, None, on_program)
         times.update((program.program, program.completion) for program in simulation.programs)
     return times
 
 
-def _run(
+def run(
     programs: Iterable[Program],
     setting: Setting,
     policy: PolicyConfig,
     seed: int,
-    detail: Detail | None,
-    on_program: OnProgram | None,
+    detail: Detail | None = None,
+    on_program: OnProgram | None = None,
 ) -> Simulation:
-    return simulate(
-        programs,
+    """One simulation of programs that are as they are to be.
+
+    Raises:
+        SimulationError, WorkloadError, PolicyError: as `simulate`.
+    """
+    fitting = check_fits(programs, setting.fleet)
+    world = World(
+        iter(list(fitting)) if isinstance(programs, Sequence) else fitting,
         setting.fleet,
-        policy,
+        Brain(policy, seed=seed, idle_timeout=setting.idle_timeout),
         seed=seed,
         network=setting.network,
         rules=setting.rules,
         detail=detail,
         on_program=on_program,
     )
+    world.run()
+    return world.ledger.simulation(policy.name, seed)
+
+
+def _alone(
+    trace: Trace, setting: Setting, seeds: Sequence[int], on_program: OnProgram | None
+) -> Mapping[int, Mapping[str, Seconds]]:
+    """The completion times of programs alone, by seed."""
+    if not setting.draw.changes_programs:
+        times = completions_alone(trace, setting, on_program)
+        return dict.fromkeys(seeds, times)
+    draw = replace(setting.draw, rate=None)
+    return {seed: completions_alone(trace.drawn(draw, seed), setting, on_program) for seed in seeds}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeAlias
@@ -18,14 +18,17 @@ FORMAT = "agentserve-simulation/1"
 Plain: TypeAlias = dict[str, object]
 
 
-def write_json(comparison: Comparison, path: Path) -> None:
+def write_json(comparison: Comparison, path: Path, about: Mapping[str, object] | None = None) -> None:
     """Writes the figures with their intervals, and every simulation with its engines and programs.
+
+    `about` says how to make them again: the trace, the command, and what it meant when it was given.
 
     Raises:
         OSError: it cannot be written there; what was at the path before is untouched.
     """
     content: Plain = {
         "format": FORMAT,
+        "about": dict(about or {}),
         "policies": comparison.policies,
         "seeds": comparison.seeds,
         "figures": [_figures(comparison, policy) for policy in comparison.policies],
@@ -62,6 +65,7 @@ def _simulation(simulation: Simulation) -> Plain:
             {
                 "name": engine.name,
                 "hardware": engine.hardware,
+                "modelled": engine.modelled,
                 "kv_tokens": engine.kv_tokens,
                 "calls": engine.calls,
                 "busy": engine.busy,

@@ -100,6 +100,8 @@ class EngineResult:
     """Time spent in steps."""
     pins: Mapping[PinOutcome, int]
     samples: tuple[EngineSample, ...] = ()
+    modelled: bool = False
+    """Its speed is computed from data sheets, not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ class Simulation:
     engines: tuple[EngineResult, ...]
     waits: Waits
     makespan: Seconds
+    """From the first arrival to the last answer."""
     cost: Cost = field(compare=False)
     calls: tuple[CallResult, ...] = ()
     """In the order in which they ended; empty unless asked for."""

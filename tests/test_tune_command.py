@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -33,9 +35,10 @@ def run(folder: Path, *arguments: str | Path) -> Result:
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(command.tune)
     given = [str(argument) for argument in arguments]
-    fixed = [str(folder / "programs.jsonl"), "--out", str(folder / "policy.yaml"), "--jobs", "1"]
+    fixed = [str(folder / "programs.jsonl"), "--out", str(folder / "policy.yaml")]
+    jobs = [] if {"--ray", "--jobs"} & set(given) else ["--jobs", "1"]
     engines = [] if "--engines" in given else ["--engines", ENGINES]
-    return CliRunner(env={"COLUMNS": "160"}).invoke(app, [*fixed, *engines, *given])
+    return CliRunner(env={"COLUMNS": "160"}).invoke(app, [*fixed, *engines, *jobs, *given])
 
 
 def test_a_poor_policy_is_improved_and_the_gateway_loads_the_file(folder: Path) -> None:
@@ -55,7 +58,12 @@ def test_a_poor_policy_is_improved_and_the_gateway_loads_the_file(folder: Path) 
     found = {**dict(policy.admission.params), **dict(policy.retention.params)}
     assert {name.rpartition(".")[2]: value for name, value in content["values"].items()} == found
     assert (policy.order, policy.placement) == (Choice("program_fcfs"), Choice("sticky"))
-    assert (folder / "policy.yaml").read_text().startswith("# agentserve tune programs.jsonl --engines 1x")
+    command, *_ = (folder / "policy.yaml").read_text().splitlines()
+    words = shlex.split(command.removeprefix("# "))
+    assert words[:3] == ["agentserve", "tune", str(folder / "programs.jsonl")]
+    options = ("--engines", ENGINES), ("--policy", str(poor)), ("--budget", "10"), ("--seeds", "3"), ("--jobs", "1")
+    assert set(options) < set(pairwise(words))
+    assert content["command"] == command.removeprefix("# ")
 
 
 def test_without_a_gain_for_certain_the_policy_is_written_as_it_was(folder: Path) -> None:
@@ -117,3 +125,16 @@ def test_a_policy_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         read_policy(path)
     with pytest.raises(ConfigError, match=r"policy: .*mine\.yaml: unknown policy kind"):
         parse({"pools": POOLS, "policy": str(path)})
+
+
+def test_a_file_that_no_configuration_could_name_is_refused_before_any_work(folder: Path) -> None:
+    result = run(folder, "--out", folder / "policy.json")
+    assert result.exit_code == 2
+    assert "--out must end with .yaml or .yml" in result.output
+    assert [file.name for file in folder.iterdir()] == ["programs.jsonl"]
+
+
+def test_jobs_of_this_machine_and_a_cluster_are_refused_together(folder: Path) -> None:
+    result = run(folder, "--ray", "auto", "--jobs", "2")
+    assert result.exit_code == 2
+    assert "--jobs are processes of this machine" in result.output

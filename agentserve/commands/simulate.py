@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
-from functools import partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Never
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from agentserve.policyfile import read_policy
-from scheduler import registry
-from scheduler.policy import PRESETS, PolicyConfig, PolicyError, parse_policy
+from agentserve import __version__
+from agentserve.commands.common import (
+    check_output,
+    check_rate,
+    command_line,
+    err,
+    fail,
+    interrupted,
+    out,
+    read_policies,
+    warn,
+)
+from agentserve.commands.traffic import Gaps, TraceFile, context_of
+from agentserve.policyfile import choices
+from scheduler.policy import PolicyError
 from scheduler.types import Seconds, Tokens
 from simulator import report
-from simulator.compare import Comparison, Setting, compare
-from simulator.export import write_json
-from simulator.fleet import FleetError, parse_fleet
+from simulator.compare import Comparison, Setting, compare, replays
+from simulator.export import Plain, write_json
+from simulator.fleet import EngineModel, FleetError, parse_fleet
 from simulator.gateway import SimulationError
 from simulator.intervals import Ratio
 from simulator.ledger import Detail
@@ -31,18 +40,11 @@ from simulator.network import Constant, Network
 from simulator.result import ProgramResult, Simulation
 from simulator.summary import FIGURES
 from simulator.trace import Trace
-from workloads import traces
 from workloads.program import WorkloadError
 
-out = Console(highlight=False)
-err = Console(highlight=False, stderr=True)
-
-
-class Gaps(StrEnum):
-    """How long tools run."""
-
-    RECORDED = "recorded"
-    REDRAWN = "redrawn"
+USUAL_SEEDS = 5
+EASY = 400_000
+"""Simulated calls that are no long wait: without --seeds, there are no more seeds than these allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +62,12 @@ class Files:
 
     def check(self) -> None:
         """Ends the command if a file cannot be there."""
-        for path in (self.json, self.html, self.chrome_trace):
-            if path is not None and not path.absolute().parent.is_dir():
-                _fail(f"{path} cannot be written: {path.absolute().parent} is no folder")
+        check_output(self.json, self.html, self.chrome_trace)
 
-    def write(self, comparison: Comparison) -> None:
+    def write(self, comparison: Comparison, about: Plain) -> None:
         """Writes them; each is there whole or not at all."""
         if self.json is not None:
-            write_json(comparison, self.json)
+            write_json(comparison, self.json, about)
         if self.html is not None:
             report.write_html(comparison.simulations, self.html)
         if self.chrome_trace is not None:
@@ -75,9 +75,13 @@ class Files:
 
 
 def simulate(
+    context: typer.Context,
     trace: Annotated[Path, typer.Argument(help="A trace of any known form: a file, a folder or an archive.")],
     engines: Annotated[str, typer.Option(help="The fleet, as 2xA100:w4,1xA6000:w4, or `hexgen`.")],
-    model: Annotated[str | None, typer.Option(help="What the engines serve, as llama-3.1-70b.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="What the engines serve, as llama-3.1-70b; of a recording of several models, whose calls."),
+    ] = None,
     policy: Annotated[
         str, typer.Option(help="Presets or policy files (YAML), by commas; the first is what others stand against.")
     ] = "vllm,continuum,agentserve",
@@ -85,10 +89,19 @@ def simulate(
         float | None, typer.Option(help="Programs a second, as a Poisson process; without it, as recorded.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The first seed: of arrivals, bytes a token and redrawn gaps.")] = 1,
-    seeds: Annotated[int, typer.Option(min=1, help="Repetitions, each with the next seed.")] = 1,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Repetitions, each with the next seed. Where neither --rate nor --gaps redrawn makes them differ, "
+            "each draws its programs from those of the trace. Without it: 5, fewer of a long trace, and a single one "
+            "of a trace that is replayed as recorded.",
+        ),
+    ] = None,
     programs: Annotated[int | None, typer.Option(min=1, help="Use only so many programs of the trace.")] = None,
-    context: Annotated[
-        int | None, typer.Option(min=1, help="Scale longer programs to so many tokens; else to what the fleet takes.")
+    context_tokens: Annotated[
+        int | None,
+        typer.Option("--context", min=1, help="Scale longer programs to so many tokens; else to what the fleet takes."),
     ] = None,
     gaps: Annotated[Gaps, typer.Option(help="Tool times as recorded, or redrawn from public quantiles.")] = (
         Gaps.RECORDED
@@ -106,66 +119,84 @@ def simulate(
     """Replay a trace on a simulated fleet under several policies, and compare them."""
     files = Files(json, html, chrome_trace)
     files.check()
-    if rate is not None and not rate > 0:
-        _fail(f"--rate must be above 0 programs a second, not {rate:g}")
+    check_rate(rate)
     try:
         fleet = parse_fleet(engines, model)
-        limit = min(engine.config.max_model_len for engine in fleet)
-        read = partial(
-            traces.load,
-            trace,
-            skip_damaged=skip_damaged,
-            limit=programs,
-            context_tokens=context or limit,
-            gaps=gaps.value,
-            seed=seed,
-        )
-        network = Network(Constant(client_delay), Constant(engine_delay))
+        limit = context_tokens or context_of(fleet)
         chosen = read_policies(policy)
+        file = TraceFile(trace, skip_damaged=skip_damaged, programs=programs, context=limit, model=model)
         with err.status("reading the trace"):
-            workload = Trace(read, fleet)
-        setting = Setting(fleet, rate, network)
-        runs = len(chosen) * seeds + alone
-        with _bar(workload.programs * runs) as bar:
+            workload = Trace(file, fleet)
+        for line in file.left_out():
+            warn(line)
+        plain = rate is None and gaps is Gaps.RECORDED
+        count = seeds or (1 if plain else usual_seeds(workload.calls, len(chosen)))
+        setting = Setting(
+            fleet,
+            rate,
+            Network(Constant(client_delay), Constant(engine_delay)),
+            gaps=gaps is Gaps.REDRAWN,
+            resample=plain and count > 1,
+        )
+        with _bar(workload.programs * replays(setting, len(chosen), count, alone=alone)) as bar:
             comparison = compare(
                 workload,
                 setting,
                 chosen,
-                range(seed, seed + seeds),
+                range(seed, seed + count),
                 detail=Detail() if files.detailed else None,
                 alone=alone,
                 on_program=bar,
             )
-        files.write(comparison)
+        about: Plain = {
+            "command": command_line(context, "simulate"),
+            "version": __version__,
+            "trace": str(trace),
+            "programs": workload.programs,
+            "calls": workload.calls,
+            "context": limit,
+            "skip_damaged": skip_damaged,
+            "rate": rate,
+            "gaps": gaps.value,
+            "drawn_by_seed": str(setting.draw),
+            "client_delay": client_delay,
+            "engine_delay": engine_delay,
+            "parameters": {each.name: choices(each) for each in chosen},
+            "fleet": [_engine(engine) for engine in fleet],
+        }
+        files.write(comparison, about)
     except (FleetError, WorkloadError, PolicyError, SimulationError) as error:
-        _fail(str(error))
+        fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}")
+        fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}")
     except KeyboardInterrupt:
-        err.print("interrupted; nothing was written")
-        raise typer.Exit(130) from None
-    out.print(_head(workload, context or limit), _table(comparison), _cost(comparison.simulations), sep="\n")
+        interrupted()
+    out.print(_head(workload, limit), _seeding(comparison, setting, asked=seeds is not None), sep="\n")
+    out.print(_table(comparison), *_modelled(fleet), _cost(comparison.simulations), sep="\n")
 
 
-def read_policies(text: str) -> list[PolicyConfig]:
-    """The policies of a list of preset names and policy files.
-
-    Raises:
-        PolicyError: one is neither, is not valid, or is there twice.
-    """
-    chosen = [_read_policy(part.strip()) for part in text.split(",")]
-    names = [policy.name for policy in chosen]
-    for name in names:
-        if names.count(name) > 1:
-            raise PolicyError(f"policy {name!r} is there twice")
-    for policy in chosen:
-        registry.build(policy)
-    return chosen
+def usual_seeds(calls: int, policies: int) -> int:
+    """How many seeds a trace of so many calls is simulated with if nobody asks for a number."""
+    return min(USUAL_SEEDS, max(1, EASY // (calls * policies)))
 
 
-def _read_policy(part: str) -> PolicyConfig:
-    path = Path(part)
-    return parse_policy(part) if part in PRESETS or not path.is_file() else read_policy(path)
+def _engine(engine: EngineModel) -> Plain:
+    """An engine as it was simulated, so that a profile that has changed since is noticed."""
+    return {
+        "name": engine.name,
+        "hardware": engine.hardware,
+        "model": engine.model,
+        "modelled": engine.modelled,
+        "plugin": engine.plugin,
+        "kv_tokens": engine.config.kv_tokens,
+        "block_size": engine.config.block_size,
+        "max_model_len": engine.config.max_model_len,
+        "max_num_seqs": engine.config.max_num_seqs,
+        "max_num_batched_tokens": engine.config.max_num_batched_tokens,
+        "priority": engine.config.priority,
+        "request_overhead": engine.request_overhead,
+        "profile": asdict(engine.profile),
+    }
 
 
 class _Bar:
@@ -184,6 +215,9 @@ def _bar(total: int) -> Iterator[_Bar]:
         yield _Bar(progress, total)
 
 
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
 def _head(workload: Trace, limit: Tokens) -> str:
     return (
         f"{workload.programs:,} programs of {workload.calls:,} calls; programs with more than {limit:,} tokens of "
@@ -191,9 +225,22 @@ def _head(workload: Trace, limit: Tokens) -> str:
     )
 
 
+def _seeding(comparison: Comparison, setting: Setting, *, asked: bool) -> str:
+    """How many seeds there are, and what they vary."""
+    count, first = len(comparison.seeds), comparison.seeds[0]
+    if count > 1:
+        fewer = f" (a trace of this length gets {count}; ask for more with --seeds)" if count < USUAL_SEEDS else ""
+        return f"{count} seeds from {first} on{'' if asked else fewer}, each with its own {setting.draw}"
+    if setting.draw.rate is None and not setting.draw.changes_programs:
+        return f"seed {first}, as recorded; for intervals, --seeds 5 draws programs from those of the trace"
+    return f"seed {first}, with its own {setting.draw}; for intervals, ask for more --seeds"
+
+
 def _table(comparison: Comparison) -> Table:
     """Figures of each policy, and how they compare with the first one's."""
-    table = Table("figure")
+    count = len(comparison.seeds)
+    title = "one seed, no intervals" if count == 1 else f"means of {count} seeds, and paired 95 % intervals"
+    table = Table("figure", title=title, title_justify="left")
     for policy in comparison.policies:
         table.add_column(escape(policy), justify="right")
     for figure in FIGURES:
@@ -213,12 +260,14 @@ def _against(ratio: Ratio | None) -> str:
     return f" [{style}]×{ratio.value:.2f}{interval}[/]"
 
 
+def _modelled(fleet: Sequence[EngineModel]) -> Iterator[str]:
+    """Which engines nobody has measured."""
+    names = list(dict.fromkeys(engine.hardware for engine in fleet if engine.modelled))
+    if names:
+        yield f"modelled from data sheets, not measured: {escape(', '.join(names))}"
+
+
 def _cost(simulations: Sequence[Simulation]) -> str:
     calls = sum(program.calls for simulation in simulations for program in simulation.programs)
     wall: Seconds = sum(simulation.cost.wall for simulation in simulations)
     return f"{calls:,} calls simulated in {wall:.1f} s: {calls / wall:,.0f} a second"
-
-
-def _fail(message: str) -> Never:
-    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
-    raise typer.Exit(2)

@@ -6,18 +6,28 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Never
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from agentserve.commands.simulate import Gaps, read_policies
-from agentserve.policyfile import write_policy
+from agentserve import __version__
+from agentserve.commands.common import (
+    check_output,
+    check_rate,
+    command_line,
+    err,
+    fail,
+    interrupted,
+    out,
+    read_policies,
+    warn,
+)
+from agentserve.commands.traffic import Gaps, TraceFile, context_of
+from agentserve.policyfile import SUFFIXES, write_policy
 from scheduler.policy import PolicyConfig, PolicyError
 from scheduler.types import Seconds
 from simulator.compare import Setting
@@ -33,17 +43,17 @@ from simulator.tune.outcome import OnTrial, Outcome, Trial
 from simulator.tune.plan import Plan
 from simulator.tune.space import Knob, knobs
 from simulator.tune.workers import Run, WorkersError
-from workloads import traces
 from workloads.program import WorkloadError
-
-out = Console(highlight=False)
-err = Console(highlight=False, stderr=True)
 
 
 def tune(
+    context: typer.Context,
     trace: Annotated[Path, typer.Argument(help="A trace of any known form: a file, a folder or an archive.")],
     engines: Annotated[str, typer.Option(help="The fleet, as 2xA100:w4,1xA6000:w4, or `hexgen`.")],
-    model: Annotated[str | None, typer.Option(help="What the engines serve, as llama-3.1-70b.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="What the engines serve, as llama-3.1-70b; of a recording of several models, whose calls."),
+    ] = None,
     objective: Annotated[
         str, typer.Option(help="What to lower: mean_completion, p95, or slo@X: programs that take longer than X s.")
     ] = "mean_completion",
@@ -52,7 +62,7 @@ def tune(
     rate: Annotated[
         float | None, typer.Option(help="Programs a second, as a Poisson process; without it, as recorded.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="The first seed: of programs, arrivals, and the search itself.")] = 1,
+    seed: Annotated[int, typer.Option(help="The first seed: of programs, arrivals, gaps, and the search itself.")] = 1,
     seeds: Annotated[
         int, typer.Option(min=2, help="Simulations of a setting; the winner gets as many again twice.")
     ] = 8,
@@ -61,8 +71,9 @@ def tune(
         str | None, typer.Option(metavar="ADDRESS", help="Simulate on this Ray cluster instead, as `auto`.")
     ] = None,
     programs: Annotated[int | None, typer.Option(min=1, help="Use only so many programs of the trace.")] = None,
-    context: Annotated[
-        int | None, typer.Option(min=1, help="Scale longer programs to so many tokens; else to what the fleet takes.")
+    context_tokens: Annotated[
+        int | None,
+        typer.Option("--context", min=1, help="Scale longer programs to so many tokens; else to what the fleet takes."),
     ] = None,
     gaps: Annotated[Gaps, typer.Option(help="Tool times as recorded, or redrawn from public quantiles.")] = (
         Gaps.RECORDED
@@ -75,43 +86,40 @@ def tune(
 ) -> None:
     """Search better parameters for a policy, by simulating a trace under many settings of them."""
     if not has_optuna():
-        _fail(HOW_TO_INSTALL)
-    if rate is not None and not rate > 0:
-        _fail(f"--rate must be above 0 programs a second, not {rate:g}")
-    for path in (output, json):
-        if path is not None and not path.absolute().parent.is_dir():
-            _fail(f"{path} cannot be written: {path.absolute().parent} is no folder")
+        fail(HOW_TO_INSTALL)
+    check_rate(rate)
+    if output.suffix not in SUFFIXES:
+        fail(
+            f"--out must end with {' or '.join(SUFFIXES)}, or no configuration could name it as its policy, not {output}"
+        )
+    if ray is not None and jobs is not None:
+        fail("--jobs are processes of this machine, and --ray simulates elsewhere: give one of them")
+    check_output(output, json)
     started = time.monotonic()
     try:
         aim = parse_objective(objective)
         fleet = parse_fleet(engines, model)
-        read = partial(
-            traces.load,
-            trace,
-            skip_damaged=skip_damaged,
-            limit=programs,
-            context_tokens=context or min(engine.config.max_model_len for engine in fleet),
-            gaps=gaps.value,
-            seed=seed,
-        )
         start = _one_policy(policy)
         searched = knobs(start, len(fleet))
+        limit = context_tokens or context_of(fleet)
+        file = TraceFile(trace, skip_damaged=skip_damaged, programs=programs, context=limit, model=model)
         with err.status("reading the trace"):
-            bench = Bench.of(Trace(read, fleet), Setting(fleet, rate), aim)
+            workload = Trace(file, fleet)
+            bench = Bench.of(workload, Setting(fleet, rate, gaps=gaps is Gaps.REDRAWN), aim)
+        for line in file.left_out():
+            warn(line)
         with _workers(bench, jobs, ray) as run, _bar(budget, aim) as bar:
             outcome = _search(start, searched, Plan(budget, seeds, seed), run, bar)
-        arrivals = "" if rate is None else f" --rate {rate:g}"
-        command = f"{trace.name} --engines {engines} --objective {aim} --seed {seed} --seeds {seeds}{arrivals}"
+        command = command_line(context, "tune")
         write_policy(output, outcome.policy, _comment(outcome, aim, command))
         if json is not None:
-            write_json(outcome, aim, json)
+            write_json(outcome, aim, json, command)
     except (FleetError, WorkloadError, PolicyError, SimulationError, ObjectiveError, WorkersError) as error:
-        _fail(str(error))
+        fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}")
+        fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}")
     except KeyboardInterrupt:
-        err.print("interrupted; nothing was written")
-        raise typer.Exit(130) from None
+        interrupted()
     told = _result(outcome, aim), _written(outcome, output), _cost(outcome, time.monotonic() - started)
     out.print(_table(searched, outcome), *map(escape, told), sep="\n")
 
@@ -195,12 +203,8 @@ def _cost(outcome: Outcome, seconds: Seconds) -> str:
 def _comment(outcome: Outcome, objective: Objective, command: str) -> list[str]:
     """How the policy of the file was found."""
     return [
-        f"agentserve tune {command}",
+        *command.splitlines(),
+        f"agentserve {__version__}",
         f"{len(outcome.trials)} settings, {outcome.simulations:,} simulations. {_result(outcome, objective)}",
         *(() if outcome.improved else (f"This is the policy {outcome.default.name!r} as it was.",)),
     ]
-
-
-def _fail(message: str) -> Never:
-    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
-    raise typer.Exit(2)

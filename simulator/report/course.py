@@ -135,7 +135,8 @@ def _memory(simulation: Simulation, frame: Frame) -> Iterator[str]:
     yield legend(MEMORY)
     yield '<div class="engines">'
     for engine in engines:
-        yield f"<div><h4>{escape(engine.name)} <small>{escape(engine.hardware)}</small></h4>"
+        how = ", modelled" if engine.modelled else ""
+        yield f"<div><h4>{escape(engine.name)} <small>{escape(engine.hardware)}{how}</small></h4>"
         yield _classes(engine, frame)
         yield _holders(engine, frame)
         yield "</div>"

@@ -68,7 +68,8 @@ def _subject(simulations: Sequence[Simulation]) -> str:
 
 
 def _kind(engine: EngineResult) -> str:
-    return f"{engine.hardware} with {engine.kv_tokens:,} tokens of KV"
+    how = " (modelled from data sheets, not measured)" if engine.modelled else ""
+    return f"{engine.hardware}{how} with {engine.kv_tokens:,} tokens of KV"
 
 
 def _completions(presets: dict[str, list[Simulation]]) -> str:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from scheduler.policy import PolicyConfig
-from simulator.compare import Setting
+from simulator.compare import Setting, run
 from simulator.trace import Trace
 from simulator.tune.objective import Objective
 from simulator.tune.resample import Family, resampled
-from simulator.world import simulate
-from workloads.arrivals import poisson
+from workloads.arrivals import poisson_arrivals
 from workloads.program import Program
+from workloads.redraw import redraw_gaps
 
 
 class Job(NamedTuple):
@@ -25,7 +25,10 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The traffic, the fleet and the objective of a search. The same seed is the same traffic for every policy."""
+    """The traffic, the fleet and the objective of a search. The same seed is the same traffic for every policy.
+
+    Whatever the setting redraws, each seed draws its programs from all of the recorded ones.
+    """
 
     families: tuple[Family, ...]
     setting: Setting
@@ -42,11 +45,11 @@ class Bench:
         Raises:
             SimulationError, PolicyError: as `simulate`.
         """
+        return self.objective.loss(run(list(self._traffic(job.seed)), self.setting, job.policy, job.seed))
+
+    def _traffic(self, seed: int) -> Iterable[Program]:
         setting = self.setting
-        programs: Iterable[Program] = resampled(self.families, job.seed)
-        if setting.rate is not None:
-            programs = poisson(programs, setting.rate, job.seed)
-        simulation = simulate(
-            list(programs), setting.fleet, job.policy, seed=job.seed, network=setting.network, rules=setting.rules
-        )
-        return self.objective.loss(simulation)
+        programs: Iterable[Program] = resampled(self.families, seed)
+        if setting.gaps:
+            programs = (redraw_gaps(program, seed) for program in programs)
+        return programs if setting.rate is None else poisson_arrivals(programs, setting.rate, seed)

@@ -18,7 +18,7 @@ FORMAT = "agentserve-tuning/1"
 Plain: TypeAlias = dict[str, object]
 
 
-def write_json(outcome: Outcome, objective: Objective, path: Path) -> None:
+def write_json(outcome: Outcome, objective: Objective, path: Path, command: str = "") -> None:
     """Writes the outcome with every trial. Gains are differences of logarithms; of `slo@X`, of shares.
 
     Raises:
@@ -26,6 +26,7 @@ def write_json(outcome: Outcome, objective: Objective, path: Path) -> None:
     """
     content: Plain = {
         "format": FORMAT,
+        "command": command,
         "objective": str(objective),
         "policy": outcome.default.name,
         "improved": outcome.improved,

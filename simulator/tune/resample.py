@@ -21,10 +21,11 @@ def resampled(families: Sequence[Family], seed: int) -> Iterator[Program]:
     """
     rng = Random(f"resample/{seed}")
     for number, place in enumerate(families):
-        yield from _moved(rng.choice(families), place[0].arrival_s, f"#{number}")
+        yield from moved(rng.choice(families), place[0].arrival_s, f"#{number}")
 
 
-def _moved(family: Family, arrival: Seconds, suffix: str) -> Iterator[Program]:
+def moved(family: Family, arrival: Seconds, suffix: str) -> Iterator[Program]:
+    """The family at another time of arrival, its programs' names ending in the suffix."""
     begin = family[0].arrival_s
     for program in family:
         yield replace(

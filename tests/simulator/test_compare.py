@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from scheduler.policy import PRESETS
-from simulator.compare import Comparison, Setting, compare, completions_alone
+from simulator import trace as trace_module
+from simulator.compare import Comparison, Setting, compare, completions_alone, replays
 from simulator.export import write_json
 from simulator.intervals import paired_ratio, t_quantile
 from simulator.ledger import Detail
 from simulator.summary import FIGURES, summarise
-from simulator.trace import Trace
+from simulator.trace import AS_RECORDED, Draw, Trace
 from simulator.world import simulate
 from tests.simulator.worlds import chain, fleet, small
 from workloads.program import Call, Edge, Program, WorkloadError
@@ -138,3 +139,55 @@ def test_a_comparison_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         write_json(compared(range(1)), tmp_path / "nowhere" / "out.json")
     assert [file.name for file in tmp_path.iterdir()] == ["out.json"]
+
+
+def drawn(draw: Draw, seed: int) -> list[Program]:
+    return list(Trace(lambda: small(12), fleet()).drawn(draw, seed))
+
+
+def gaps_of(programs: list[Program]) -> list[float]:
+    return [edge.gap_s for program in programs for call in program.calls for edge in call.after]
+
+
+def test_seeds_draw_what_they_are_asked_to_and_nothing_else() -> None:
+    recorded = small(12)
+    assert drawn(AS_RECORDED, 1) == drawn(AS_RECORDED, 2) == recorded
+    one, other = (drawn(Draw(gaps=True), seed) for seed in (1, 2))
+    assert gaps_of(one) != gaps_of(other)
+    assert [program.arrival_s for program in one] == [program.arrival_s for program in recorded]
+    one, other = (drawn(Draw(rate=1.0), seed) for seed in (1, 2))
+    assert [program.calls for program in one] == [program.calls for program in recorded]
+    assert [program.arrival_s for program in one] != [program.arrival_s for program in other]
+    one, other = (drawn(Draw(programs=True), seed) for seed in (1, 2))
+    assert [program.id for program in one] != [program.id for program in other]
+    assert [program.arrival_s for program in one] == [program.arrival_s for program in recorded]
+    assert str(Draw(1.0, gaps=True, programs=True)) == (
+        "arrivals, gaps, programs (each from all of the trace), bytes a token"
+    )
+
+
+def test_programs_are_not_drawn_from_a_trace_that_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_module, "KEPT_CALLS", 10)
+    trace = Trace(lambda: small(12), fleet())
+    with pytest.raises(WorkloadError, match=r"programs cannot be drawn from a trace of .* 10 are kept in memory"):
+        trace.drawn(Draw(programs=True), 1)
+    assert list(trace.drawn(Draw(gaps=True), 1)) == list(Trace(lambda: small(12), fleet()).drawn(Draw(gaps=True), 1))
+
+
+@pytest.mark.parametrize("setting", [Setting(fleet(), gaps=True), Setting(fleet(), resample=True)])
+def test_programs_that_seeds_change_run_alone_as_they_are_changed(setting: Setting) -> None:
+    trace, ended = Trace(lambda: small(4), fleet()), list[str]()
+    comparison = compare(trace, setting, POLICIES, [1, 2], on_program=lambda done: ended.append(done.program))
+    for run in comparison.simulations:
+        assert run.alone.keys() == {done.program for done in run.programs}
+    one, other = comparison.simulations[:2]
+    assert one.alone != other.alone
+    assert len(ended) == 4 * replays(setting, len(POLICIES), 2) == 4 * 6
+    assert replays(Setting(fleet(), 1.0), 3, 5) == 16
+    assert replays(Setting(fleet(), 1.0), 3, 5, alone=False) == 15
+
+
+def test_the_makespan_counts_from_the_first_arrival() -> None:
+    late, early = (simulate([chain("p", arrival=arrival)], fleet(), POLICIES[0]) for arrival in (1e6, 0.0))
+    assert late.makespan == pytest.approx(early.makespan, abs=1e-3)
+    assert late.makespan < 100

@@ -185,3 +185,10 @@ def test_only_programs_without_a_parent_are_late() -> None:
     late = ProgramResult("child", "", run.programs[0].program, 0.0, 1000.0, 1, 1, 0, 1)
     with_child = type(run)(run.policy, run.seed, (*run.programs, late), run.engines, run.waits, run.makespan, run.cost)
     assert Objective(parse_objective("slo@500").kind, 500.0).loss(with_child) == 0.0
+
+
+def test_gaps_are_redrawn_by_each_seed() -> None:
+    recorded = bench()
+    redrawn = Bench(recorded.families, Setting(fleet(), gaps=True), recorded.objective)
+    losses = [run.loss(Job(AGENTSERVE, seed)) for run in (recorded, redrawn) for seed in (1, 2)]
+    assert len(set(losses)) == 4
