@@ -8,6 +8,7 @@ from itertools import pairwise
 from statistics import median
 
 from agentserve.calibration.stream import Completions, Stream
+from agentserve.engines.base import EngineError
 from scheduler.types import Seconds, Tokens
 from simulator.calibrate.observation import Observation, Regime, prefill_step, prefill_steps
 from simulator.calibrate.plan import MIXED_CONTEXT, MIXED_STEPS, Point, decode_output
@@ -116,7 +117,7 @@ class Campaign:
             gaps += [gap for _, gap in inside]
             contexts += stream.prompt + median(index for index, _ in inside)
         work = StepWork(decode_batch=batch, decode_context=round(contexts))
-        return [Observation(Regime.DECODE, (batch, context), (work,), median(gaps))]
+        return [Observation(Regime.DECODE, (batch, context), (work,), _typical(gaps))]
 
     async def _mixed(self, batch: int, tokens: Tokens) -> list[Observation]:
         """A prompt comes to a decoding batch: the step that computes it is the longest while it waits."""
@@ -143,8 +144,23 @@ class Campaign:
             gaps.append(gap)
             contexts += stream.prompt + index
         work = prefill_step(newcomer.cached or 0, newcomer.prompt - (newcomer.cached or 0), batch, contexts)
-        return [Observation(Regime.MIXED, (batch, tokens), (work,), median(gaps))]
+        return [Observation(Regime.MIXED, (batch, tokens), (work,), _typical(gaps))]
 
     def _mixed_output(self, batch: int) -> Tokens:
         """Tokens enough that the first of the batch still decodes when the prompt comes."""
         return MIXED_STEPS - (-batch * MIXED_CONTEXT // self._budget)
+
+
+def _typical(gaps: Sequence[Seconds]) -> Seconds:
+    """The median of the times between tokens.
+
+    Raises:
+        EngineError: most of them are none at all.
+    """
+    middle = median(gaps)
+    if middle <= 0:
+        raise EngineError(
+            "most tokens came together with the one before: the engine's server, or something between it and here, "
+            "joins them, so that its steps cannot be timed from outside"
+        )
+    return middle

@@ -19,6 +19,9 @@ LEAST_EVENTS = 0.8
 """Events a token, below which steps cannot be told apart. An engine whose server falls behind joins tokens of two steps
 now and then, and some servers send one more event at the end."""
 
+SEVERAL = 8
+"""Tokens that never come at one time where they are sent as they are made."""
+
 _HEADERS = {"content-type": "application/json"}
 
 
@@ -119,6 +122,11 @@ class Completions:
             raise EngineError(
                 f"the engine at {self._leg.url} sent {output} tokens in {len(stream.times)} events: its steps cannot be "
                 "timed from outside"
+            )
+        if output >= SEVERAL and stream.times[0] == stream.times[-1]:
+            raise EngineError(
+                f"the engine at {self._leg.url} sent {output} tokens at one and the same time: something between it and "
+                "here collects its answers, so that its steps cannot be timed from outside"
             )
 
     def _read(self, line: bytes, stream: Stream, now: Seconds) -> None:

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Never
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -20,6 +19,7 @@ from rich.table import Table
 from agentserve.calibration.campaign import Campaign
 from agentserve.calibration.stream import Completions
 from agentserve.calibration.subject import Subject, examine
+from agentserve.commands.common import check_output, check_url, err, fail, interrupted, out, warn
 from agentserve.engines.base import EngineError
 from agentserve.engines.http import HttpLeg
 from scheduler.types import EngineId, Tokens
@@ -30,9 +30,8 @@ from simulator.profile import Measured, save_profile
 
 ROUNDS = 5
 """How often each point is timed if the time is enough; the fit takes the median."""
-
-out_console = Console(highlight=False)
-err = Console(highlight=False, stderr=True)
+ASSUMED_TOKENS, ASSUMED_SEQS = 2048, 128
+"""vLLM's tokens and requests a step for an API server on a CPU, where nobody says what the engine's are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,39 +48,58 @@ class Task:
 
 def calibrate(
     url: Annotated[str, typer.Option(help="Where the engine answers, without /v1.")],
-    out: Annotated[Path, typer.Option(help="The profile's file, to be written.")],
+    output: Annotated[Path, typer.Option("--out", help="The profile's file, to be written.")],
     model: Annotated[str | None, typer.Option(help="What it serves; without it, its first model.")] = None,
     minutes: Annotated[float, typer.Option(min=0.1, help="How long to measure at most.")] = 5.0,
     hardware: Annotated[str, typer.Option(help="What it runs on, for people to read.")] = "not told",
     max_num_batched_tokens: Annotated[
-        int, typer.Option(min=1, help="The engine's own, which it does not tell: tokens a step.")
-    ] = 2048,
+        int | None,
+        typer.Option(
+            min=1, help=f"The engine's own, which it does not tell: tokens a step ({ASSUMED_TOKENS} assumed)."
+        ),
+    ] = None,
     max_num_seqs: Annotated[
-        int, typer.Option(min=1, help="The engine's own, which it does not tell: requests a step.")
-    ] = 128,
+        int | None,
+        typer.Option(
+            min=1, help=f"The engine's own, which it does not tell: requests a step ({ASSUMED_SEQS} assumed)."
+        ),
+    ] = None,
 ) -> None:
     """Measure an idle engine, and write a profile that `agentserve simulate` and emulated engines take."""
-    if not out.absolute().parent.is_dir():
-        _fail(f"{out} cannot be written: {out.absolute().parent} is no folder")
-    task = Task(url.rstrip("/").removesuffix("/v1"), model, minutes, max_num_batched_tokens, max_num_seqs)
+    check_output(output)
+    base = check_url(url)
+    tokens = _assumed("--max-num-batched-tokens", max_num_batched_tokens, ASSUMED_TOKENS)
+    seqs = _assumed("--max-num-seqs", max_num_seqs, ASSUMED_SEQS)
+    task = Task(base, model, minutes, tokens, seqs)
     try:
         subject, observations = asyncio.run(measure(task))
-        fitted = fit(observations, out.stem, f"measured over HTTP on {hardware}, model {subject.model}")
+        fitted = fit(observations, output.stem, f"measured over HTTP on {hardware}, model {subject.model}")
     except EngineError as error:
-        _fail(str(error))
+        fail(str(error))
     except FitFailedError as error:
-        _fail(f"{error} in {minutes:g} minutes: allow more --minutes; nothing was written")
+        fail(f"{error} in {minutes:g} minutes: allow more --minutes; nothing was written")
     except KeyboardInterrupt:
-        err.print("interrupted; nothing was written")
-        raise typer.Exit(130) from None
-    measured = _describe(subject, fitted, task, hardware)
-    part = out.with_name(out.name + ".part")
+        interrupted()
+    part = output.with_name(output.name + ".part")
     try:
-        save_profile(fitted.profile, part, measured)
-        part.replace(out)
+        save_profile(fitted.profile, part, _describe(subject, fitted, task, hardware))
+        part.replace(output)
     except OSError as error:
-        _fail(f"{out} cannot be written: {error.strerror}")
-    out_console.print(_table(fitted), _summary(fitted), f"written to {escape(str(out))}", sep="\n")
+        fail(f"{output} cannot be written: {error.strerror}")
+    finally:
+        part.unlink(missing_ok=True)
+    out.print(_table(fitted), _summary(fitted), f"written to {escape(str(output))}", sep="\n")
+
+
+def _assumed(option: str, given: int | None, usual: int) -> int:
+    """What was given, or loudly what is usual: a wrong size makes every simulation of the engine wrong."""
+    if given is not None:
+        return given
+    warn(
+        f"{option} is not given, and an engine does not tell it: {usual} is assumed, and written into the profile. Give "
+        "the engine's own value (vLLM logs it when it starts) if it is another"
+    )
+    return usual
 
 
 async def measure(task: Task) -> tuple[Subject, list[Observation]]:
@@ -166,8 +184,3 @@ def _summary(fitted: Fit) -> str:
 
 def _ms(seconds: float) -> str:
     return f"{1000 * seconds:.3g} ms"
-
-
-def _fail(message: str) -> Never:
-    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
-    raise typer.Exit(2)

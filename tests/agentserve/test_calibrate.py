@@ -220,3 +220,42 @@ def test_a_folder_that_is_not_there_is_told_before_anything_is_measured(tmp_path
     result = run("--url", "http://127.0.0.1:1", "--out", str(tmp_path / "none" / "p.json"))
     assert result.exit_code == 2
     assert "is no folder" in result.output
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8101", "ftp://e", "http://", "http://[::1", "http://e:port", "http://a b"])
+def test_a_url_that_is_none_is_told_before_anything_is_measured(tmp_path: Path, url: str) -> None:
+    result = run("--url", url, "--out", str(tmp_path / "p.json"))
+    assert result.exit_code == 2
+    assert "--url is a base URL as http://127.0.0.1:8101, not" in result.output.replace("\n", "")
+
+
+def test_sizes_that_are_assumed_are_told_loudly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured: tuple[Subject, list[Observation]]
+) -> None:
+    async def as_measured(task: Task) -> tuple[Subject, list[Observation]]:
+        return measured
+
+    monkeypatch.setattr(command, "measure", as_measured)
+    given = ["--url", "http://e", "--out", str(tmp_path / "p.json")]
+    told = run(*given).output.replace("\n", "")
+    assert "warning: --max-num-batched-tokens is not given" in told
+    assert "warning: --max-num-seqs is not given" in told
+    assert "warning" not in run(*given, "--max-num-batched-tokens", "1024", "--max-num-seqs", "16").output
+
+
+def test_a_profile_that_cannot_be_completed_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured: tuple[Subject, list[Observation]]
+) -> None:
+    async def as_measured(task: Task) -> tuple[Subject, list[Observation]]:
+        return measured
+
+    def half(profile: StepProfile, path: Path, about: object) -> None:
+        path.write_text("{")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command, "measure", as_measured)
+    monkeypatch.setattr(command, "save_profile", half)
+    result = run("--url", "http://e", "--out", str(tmp_path / "p.json"))
+    assert result.exit_code == 2
+    assert "No space left on device" in result.output
+    assert not list(tmp_path.iterdir())

@@ -58,7 +58,7 @@ async def test_events_are_found_however_the_stream_is_cut() -> None:
 
 
 async def test_two_tokens_that_come_together_now_and_then_are_borne() -> None:
-    stream = await Completions(CannedLeg(9 * TOKEN, usage(10)), "m").run("text", 10)
+    stream = await Completions(CannedLeg(*9 * [TOKEN], usage(10)), "m").run("text", 10)
     assert len(stream.times) == 9
 
 
@@ -66,6 +66,7 @@ async def test_two_tokens_that_come_together_now_and_then_are_borne() -> None:
     ("pieces", "message"),
     [
         ([5 * TOKEN, usage(10)], "sent 10 tokens in 5 events"),
+        ([10 * TOKEN, usage(10)], "sent 10 tokens at one and the same time"),
         ([4 * TOKEN, usage(4)], "reported 4 tokens of 10: it has to report usage in streams"),
         ([10 * TOKEN], "reported 0 tokens of 10"),
         ([b'data: {"error": {"message": "out of memory"}}\n\n'], "gave up a request: .*out of memory"),
@@ -87,3 +88,11 @@ async def test_what_a_repeated_prompt_computes_is_told_or_follows_from_the_block
     observed = await campaign.observe(Point(Regime.PREFILL, 0, 100))
     again = [item.steps[0].prefill_tokens for item in observed if item.regime is Regime.CACHED]
     assert again == ([] if computed is None else [computed])
+
+
+async def test_tokens_that_come_in_pairs_are_no_timing() -> None:
+    """Half of the times between them are none; a fit would divide by them."""
+    pieces = [14 * TOKEN, *11 * [TOKEN], usage(25)]
+    campaign = Campaign(Completions(CannedLeg(*pieces), "m"), 1024, 64, "seed")
+    with pytest.raises(EngineError, match="most tokens came together with the one before"):
+        await campaign.observe(Point(Regime.DECODE, 1, 100))
