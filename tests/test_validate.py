@@ -49,7 +49,8 @@ def run(*arguments: str | Path) -> Result:
 
 def test_both_sides_replay_the_trace_under_each_policy(tmp_path: Path, trace: Path) -> None:
     state = tmp_path / "state.json"
-    config = write_config(tmp_path / "agentserve.yaml", {"emulated": EMULATED}, state=str(state))
+    kept = {"state": str(state), "record": str(tmp_path / "calls.jsonl"), "tune": {"every": "1h"}}
+    config = write_config(tmp_path / "agentserve.yaml", {"emulated": EMULATED}, **kept)
     out = tmp_path / "out.json"
     result = run(
         *("--trace", trace, "--config", config, "--policy", "vllm,agentserve"),
@@ -67,6 +68,9 @@ def test_both_sides_replay_the_trace_under_each_policy(tmp_path: Path, trace: Pa
             assert real["mean_completion"] > simulated["mean_completion"], "clients and sockets take time too"
             assert real["cached_share"] == pytest.approx(simulated["cached_share"], abs=0.05)
     assert not state.exists(), "what the owner of the configuration keeps is left alone"
+    assert not (tmp_path / "calls.jsonl").exists()
+    assert "4 replays of 2 programs" in result.output
+    assert json.loads(out.read_text())["command"].startswith("agentserve validate --trace ")
 
 
 @pytest.mark.parametrize(("factor", "code"), [(1.0, 0), (1.04, 0), (1.1, 1)])

@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Never, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 import yaml
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from agentserve.commands.simulate import read_policies
+from agentserve.commands.common import (
+    check_output,
+    check_rate,
+    command_line,
+    err,
+    fail,
+    interrupted,
+    out,
+    read_policies,
+    warn,
+)
+from agentserve.commands.traffic import TraceFile
 from agentserve.config import ConfigError, load
 from agentserve.engines.base import EngineError
 from agentserve.validation import table
@@ -27,13 +37,12 @@ from agentserve.validation.export import write_json
 from agentserve.validation.models import Untold, modelled, untold
 from agentserve.validation.outcome import ReplayFailedError
 from agentserve.validation.served import ServedGateway
-from agentserve.validation.trial import Trial, judge, measure, repeated, token_ratio
+from agentserve.validation.trial import SETTLE, Trial, judge, least_duration, measure, repeated, token_ratio
 from scheduler.policy import PolicyConfig, PolicyError
-from scheduler.types import Tokens
+from scheduler.types import Seconds, Tokens
 from simulator.fleet import EngineModel
 from simulator.gateway import SimulationError
 from simulator.profile import ProfileError, read_profile
-from workloads import traces
 from workloads.arrivals import poisson
 from workloads.client import ReplayEvent, ReplayStep
 from workloads.program import Program, WorkloadError
@@ -43,9 +52,6 @@ Row = TypeVar("Row", Pair, Verdict)
 USUAL_TOLERANCE = 0.05
 CONTEXT_SHARE = 0.95
 """Of the shortest engine's context, that programs are scaled to: the tokens of real text are known only about."""
-
-out = Console(highlight=False)
-err = Console(highlight=False, stderr=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,11 @@ class Task:
     programs: int | None
     rate: float | None
     seed: int
+    idle_timeout: Seconds
+
+    def file(self, limit: Tokens | None = None) -> TraceFile:
+        """The trace, its programs scaled to a context if there is one."""
+        return TraceFile(self.trace, programs=self.programs, context=limit, model=self.model)
 
     def workload(self, limit: Tokens | None = None) -> list[Program]:
         """The programs, scaled to a context if there is one.
@@ -70,11 +81,15 @@ class Task:
         Raises:
             WorkloadError: the trace cannot be read, or a program does not fit.
         """
-        programs = list(traces.load(self.trace, limit=self.programs, context_tokens=limit))
-        return programs if self.rate is None else poisson(programs, self.rate, self.seed)
+        return self.arriving(self.file(limit)())
+
+    def arriving(self, programs: Iterable[Program]) -> list[Program]:
+        """Programs with the arrivals that are asked for."""
+        return list(programs) if self.rate is None else poisson(programs, self.rate, self.seed)
 
 
 def validate(
+    context: typer.Context,
     trace: Annotated[Path, typer.Option(help="A trace of any known form: a file, a folder or an archive.")],
     config: Annotated[Path, typer.Option(help="The gateway's configuration file; its first pool is used.")],
     profile: Annotated[
@@ -95,21 +110,20 @@ def validate(
     json: Annotated[Path | None, typer.Option(help="Write all figures of all repetitions here.")] = None,
 ) -> None:
     """Replay a trace on real engines and in the simulator; ends with code 1 if a figure is not within its bound."""
-    if rate is not None and not rate > 0:
-        _fail(f"--rate must be above 0 programs a second, not {rate:g}")
-    if json is not None and not json.absolute().parent.is_dir():
-        _fail(f"{json} cannot be written: {json.absolute().parent} is no folder")
+    check_rate(rate)
+    check_output(json)
     try:
         checked = load(config)
         settings = yaml.safe_load(config.read_text(encoding="utf-8"))
         chosen = [checked.policy] if policy is None else read_policies(policy)
         model = checked.pools[0].model
         known = untold(checked, model, None if profile is None else read_profile(profile))
-        task = Task(trace, model, settings, chosen, known, repetitions, programs, rate, seed)
-        task.workload()  # a trace with a mistake in it is told before anything is started
+        idle_timeout = checked.program_idle_timeout
+        task = Task(trace, model, settings, chosen, known, repetitions, programs, rate, seed, idle_timeout)
+        _announce(task)  # a trace with a mistake in it is told before anything is started
         trials = asyncio.run(_interruptible(task))
         if json is not None:
-            write_json(json, trials)
+            write_json(json, trials, command_line(context, "validate"))
     except (
         ConfigError,
         PolicyError,
@@ -119,13 +133,37 @@ def validate(
         ReplayFailedError,
         SimulationError,
     ) as error:
-        _fail(str(error))
+        fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror}")
+        fail(f"{error.filename or 'a file'} cannot be used: {error.strerror}")
     except (KeyboardInterrupt, asyncio.CancelledError):
-        err.print("interrupted; everything that was started has been stopped, and nothing was written")
-        raise typer.Exit(130) from None
+        interrupted("everything that was started has been stopped, and nothing was written")
     raise typer.Exit(_tell(trials, tolerance / USUAL_TOLERANCE))
+
+
+def _announce(task: Task) -> None:
+    """Reads the trace, and tells how long its replays take at least: gaps are waited for in real time.
+
+    Raises:
+        WorkloadError: the trace cannot be read.
+    """
+    file = task.file()
+    programs = task.arriving(file())
+    for line in file.left_out():
+        warn(line)
+    count = len(task.policies) * task.repetitions
+    least = least_duration(programs)
+    err.print(
+        f"{count} replays of {len(programs):,} programs, one after the other; gaps and arrivals alone take {_span(least)} "
+        f"each, {_span(count * (least + SETTLE))} in all"
+    )
+
+
+def _span(seconds: Seconds) -> str:
+    """A time as people say it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 async def _interruptible(task: Task) -> list[Trial]:
@@ -147,7 +185,9 @@ async def run(task: Task) -> list[Trial]:
     with tempfile.TemporaryDirectory(prefix="agentserve-validate-") as folder:
         for position, policy in enumerate(task.policies):
             with _bar(policy.name) as bar:
-                gateway = ServedGateway(task.settings, policy, Path(folder), f"gateway-{position}", bar.say)
+                gateway = ServedGateway(
+                    task.settings, policy, Path(folder), f"gateway-{position}", list(task.known), bar.say
+                )
                 trials.append(await _try(task, policy, gateway, bar))
     return trials
 
@@ -160,7 +200,7 @@ async def _try(task: Task, policy: PolicyConfig, gateway: ServedGateway, bar: _B
         ratio = await token_ratio(engines, task.model)
         bar.expect(sum(len(program.calls) for replay in replays for program in replay))
         measured = await measure(gateway, task.model, replays, ratio, bar)
-    return judge(policy, fleet, replays, measured)
+    return judge(policy, fleet, replays, measured, task.idle_timeout)
 
 
 def _limit(fleet: Sequence[EngineModel]) -> Tokens:
@@ -227,8 +267,3 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Row], cells: Callable
 
 def _pairs(trials: Sequence[Trial]) -> list[Pair]:
     return ranking({trial.policy: trial.real for trial in trials}, {trial.policy: trial.simulated for trial in trials})
-
-
-def _fail(message: str) -> Never:
-    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
-    raise typer.Exit(2)

@@ -13,11 +13,11 @@ from simulator.report.whole import write_whole
 FORMAT = "agentserve-validation/1"
 
 
-def write_json(path: Path, trials: Sequence[Trial]) -> None:
+def write_json(path: Path, trials: Sequence[Trial], command: str = "") -> None:
     """Writes the figures of every repetition on both sides.
 
     Raises:
         OSError: it cannot be written there; what was at the path before is untouched.
     """
-    content = {"format": FORMAT, "trials": [asdict(trial) for trial in trials]}
+    content = {"format": FORMAT, "command": command, "trials": [asdict(trial) for trial in trials]}
     write_whole(path, [json.dumps(content, indent=1), "\n"])

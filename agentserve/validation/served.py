@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -25,7 +25,7 @@ READY_LIMIT: Seconds = 1800.0
 """As long as the gateway itself gives an engine."""
 STOP_LIMIT: Seconds = 45.0
 """The gateway stops its engines first."""
-KEPT_APART = ("listen", "policy", "state", "event_log", "record")
+KEPT_APART = ("listen", "policy", "state", "event_log", "record", "tune")
 """Keys of a configuration that are ours here: a validation leaves no trace in what its owner keeps."""
 LAST_LINES = 12
 
@@ -49,12 +49,19 @@ class ServedGateway:
     """`agentserve serve`, while the context lasts. Its log and its configuration are in `folder`."""
 
     def __init__(
-        self, config: Mapping[str, object], policy: PolicyConfig, folder: Path, name: str, progress: Progress
+        self,
+        config: Mapping[str, object],
+        policy: PolicyConfig,
+        folder: Path,
+        name: str,
+        awaited: Collection[str],
+        progress: Progress,
     ) -> None:
         self._settings = {key: value for key, value in config.items() if key not in KEPT_APART}
         self._policy = policy
         self._file = folder / f"{name}.yaml"
         self._log = folder / f"{name}.log"
+        self._awaited = awaited
         self._progress = progress
         self._port = 0
         self._process: LoggedProcess | None = None
@@ -65,7 +72,7 @@ class ServedGateway:
         return f"http://{HOST}:{self._port}"
 
     async def __aenter__(self) -> Self:
-        """Returns when every model has an engine.
+        """Returns when every engine that is awaited is up.
 
         Raises:
             EngineError: the gateway ended, or its engines did not come up; the message has the end of its log.
@@ -105,19 +112,19 @@ class ServedGateway:
     async def _until_ready(self, process: LoggedProcess) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        async with httpx.AsyncClient(base_url=self.url, trust_env=False) as http:
-            while not await _is_ready(http):
-                await process.wait(0.5)
-                lasted = loop.time() - began
-                lines = process.lines()
-                if process.exit_code is not None or lasted > READY_LIMIT:
-                    told = "\n  ".join(lines[-LAST_LINES:])
-                    raise EngineError(f"the gateway did not come up; its log ends with\n  {told}")
-                self._progress(f"{lasted:.0f} s: {lines[-1] if lines else 'nothing logged yet'}")
+        while missing := await self._missing():
+            await process.wait(0.5)
+            lasted = loop.time() - began
+            lines = process.lines()
+            if process.exit_code is not None or lasted > READY_LIMIT:
+                told = "\n  ".join(lines[-LAST_LINES:])
+                raise EngineError(f"the gateway did not come up, for want of {missing}; its log ends with\n  {told}")
+            self._progress(f"{lasted:.0f} s for {missing}: {lines[-1] if lines else 'nothing logged yet'}")
 
-
-async def _is_ready(http: httpx.AsyncClient) -> bool:
-    try:
-        return (await http.get("/ready")).is_success
-    except httpx.TransportError:
-        return False
+    async def _missing(self) -> str:
+        """What has to come up yet, in words; empty if nothing has."""
+        try:
+            up = {engine.name for engine in await self.engines() if engine.state == "up"}
+        except EngineError:
+            return "an answer"
+        return ", ".join(f"engine {name}" for name in self._awaited if name not in up)

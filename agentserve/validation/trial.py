@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 import httpx
 
@@ -12,11 +13,12 @@ from agentserve.engines.base import EngineError
 from agentserve.validation.outcome import Outcome, outcome
 from agentserve.validation.served import ServedEngine, ServedGateway
 from agentserve.validation.twin import counted, named, resized, simulate_replays
+from scheduler.brain import IDLE_TIMEOUT
 from scheduler.policy import PolicyConfig
 from scheduler.types import Seconds
 from simulator.fleet import EngineModel
 from workloads.client import ReplayEvent, replay
-from workloads.program import Program
+from workloads.program import CallRef, Program
 from workloads.records import CallRecord
 from workloads.synth import DEFAULT_RATIO, Ratio, calibrate
 
@@ -24,7 +26,19 @@ SETTLE: Seconds = 3.0
 """After a replay, until the last pins have been reported."""
 
 PATIENCE: Seconds = 3600.0
-"""From the last arrival, until what has not been answered counts as failed."""
+"""Beyond the time that gaps alone take, until what has not been answered counts as failed."""
+
+
+def least_duration(programs: Sequence[Program]) -> Seconds:
+    """How long a replay takes at least: to the end of the last program, if every answer came at once."""
+    calls = {CallRef(program.id, call.id): (program, call) for program in programs for call in program.calls}
+    graph = {ref: program.dependencies(call) for ref, (program, call) in calls.items()}
+    ends: dict[CallRef, Seconds] = {}
+    for ref in TopologicalSorter(graph).static_order():
+        program, call = calls[ref]
+        waits = zip(call.after, graph[ref], strict=True)
+        ends[ref] = max([program.arrival_s, *(ends[before] + edge.gap_s for edge, before in waits)])
+    return max(ends.values(), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +64,7 @@ async def measure(
     """
     found = []
     for programs in replays:
-        limit = PATIENCE + max(program.arrival_s for program in programs)
+        limit = PATIENCE + least_duration(programs)
         records = await replay(programs, gateway.url, model, ratio=ratio, wall_limit_s=limit, on_event=on_event)
         outcome(records)  # there is no use in going on if calls fail
         found.append(records)
@@ -63,6 +77,7 @@ def judge(
     fleet: Sequence[EngineModel],
     replays: Sequence[Sequence[Program]],
     measured: Sequence[Sequence[CallRecord]],
+    idle_timeout: Seconds = IDLE_TIMEOUT,
 ) -> Trial:
     """What was measured, beside what the simulator says of the same programs, at the lengths that the server counted.
 
@@ -71,7 +86,8 @@ def judge(
     """
     real = tuple(outcome(records) for records in measured)
     same = [resized(programs, counted(records)) for programs, records in zip(replays, measured, strict=True)]
-    return Trial(policy.name, real, tuple(outcome(records) for records in simulate_replays(same, fleet, policy)))
+    twins = simulate_replays(same, fleet, policy, idle_timeout=idle_timeout)
+    return Trial(policy.name, real, tuple(map(outcome, twins)))
 
 
 def repeated(programs: Sequence[Program], repetitions: int) -> list[list[Program]]:

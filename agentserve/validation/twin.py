@@ -7,14 +7,15 @@ from dataclasses import replace
 from itertools import accumulate
 from statistics import fmean
 
+from scheduler.brain import IDLE_TIMEOUT
 from scheduler.policy import PolicyConfig
 from scheduler.types import Seconds, Tokens
 from simulator.client import ClientRules
+from simulator.compare import Setting, run
 from simulator.fleet import EngineModel
 from simulator.ledger import Detail
 from simulator.network import Constant
 from simulator.result import CallResult
-from simulator.world import simulate
 from workloads.program import Call, CallRef, Program
 from workloads.records import CallRecord
 from workloads.words import WORDS
@@ -71,7 +72,11 @@ def counted(records: Sequence[CallRecord]) -> dict[CallRef, Tokens]:
 
 
 def simulate_replays(
-    replays: Sequence[Sequence[Program]], fleet: Sequence[EngineModel], policy: PolicyConfig, seed: int = 0
+    replays: Sequence[Sequence[Program]],
+    fleet: Sequence[EngineModel],
+    policy: PolicyConfig,
+    seed: int = 0,
+    idle_timeout: Seconds = IDLE_TIMEOUT,
 ) -> list[list[CallRecord]]:
     """The records that a load client would bring home of each replay.
 
@@ -82,17 +87,19 @@ def simulate_replays(
         fleet: the engines.
         policy: what the gateway runs.
         seed: of everything random.
+        idle_timeout: after which silent programs have ended, as the gateway has it.
 
     Raises:
         SimulationError, WorkloadError, PolicyError: as `simulate`.
     """
     apart = APART
+    setting = Setting(tuple(fleet), rules=LOAD_CLIENT, idle_timeout=idle_timeout)
     while True:
         starts = _starts(replays, apart)
         shifted = [
             _as_replayed(program, start) for start, replay in zip(starts, replays, strict=True) for program in replay
         ]
-        simulation = simulate(shifted, fleet, policy, seed=seed, rules=LOAD_CLIENT, detail=DETAIL)
+        simulation = run(shifted, setting, policy, seed, DETAIL)
         calls = {CallRef(call.program, call.call): call for call in simulation.calls}
         records = [_records(replay, calls, start) for start, replay in zip(starts, replays, strict=True)]
         if all(_end(found) <= later - start for found, start, later in zip(records, starts, starts[1:], strict=False)):
@@ -106,8 +113,10 @@ def _starts(replays: Sequence[Sequence[Program]], apart: Seconds) -> list[Second
 
 
 def _as_replayed(program: Program, start: Seconds) -> Program:
-    """The program, `start` seconds later, and as the gateway sees it: its answers are text, and ask for no tools."""
-    calls = tuple(replace(call, after=tuple(replace(edge, tool="") for edge in call.after)) for call in program.calls)
+    """The program, `start` seconds later, and as the load client has it: with its own rules, and text for answers."""
+    calls = tuple(
+        replace(call, said=None, after=tuple(replace(edge, tool="") for edge in call.after)) for call in program.calls
+    )
     return replace(program, arrival_s=start + program.arrival_s, calls=calls)
 
 
