@@ -18,11 +18,10 @@ from typing import TypeAlias
 from agentserve.config import TuneSection
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.tuning.errors import TuningError
-from agentserve.gateway.tuning.recent import recent
-from agentserve.gateway.tuning.search import Order, search
-from agentserve.gateway.tuning.slices import Period, measure
-from agentserve.gateway.tuning.trial import Trial, Verdict
-from agentserve.gateway.tuning.twin import describe, twins
+from agentserve.gateway.tuning.search import Engines, Found, Order, Question, Window, look, search
+from agentserve.gateway.tuning.slices import Period
+from agentserve.gateway.tuning.trial import Slice, Trial, Verdict
+from agentserve.gateway.tuning.twin import describe
 from agentserve.policyfile import policy_text
 from scheduler.events import PolicyChanged
 from scheduler.policy import PolicyConfig
@@ -33,14 +32,14 @@ from simulator.tune.installed import HOW_TO_INSTALL, has_optuna
 from simulator.tune.objective import parse_objective
 from simulator.tune.outcome import Outcome
 from simulator.tune.plan import Plan
-from workloads.traces.recording import RecordedCall
 
 SLICE: Seconds = 180.0
 """Of live traffic under one policy."""
 LONGEST_PAUSE = 16
 """A change that was taken back doubles the pause before the next search, up to so many times the configured one."""
 
-Searcher: TypeAlias = Callable[[Order], Awaitable[Outcome]]
+Searcher: TypeAlias = Callable[[Order], Awaitable[Found]]
+Looker: TypeAlias = Callable[[Question], Awaitable[Slice | None]]
 Sleep: TypeAlias = Callable[[Seconds], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
@@ -56,8 +55,10 @@ class Tuner:
         driver: Driver,
         *,
         searcher: Searcher = search,
+        looker: Looker = look,
         sleep: Sleep = asyncio.sleep,
         clock: Callable[[], Seconds] = time.time,
+        model: str | None = None,
     ) -> None:
         """Reads the profile.
 
@@ -66,11 +67,13 @@ class Tuner:
             recording: where the gateway records its calls.
             driver: whose brain is told of other policies.
             searcher: makes a search.
+            looker: measures a slice.
             sleep: waits.
             clock: the recording's, in seconds since 1970.
+            model: what the gateway serves; None if that is to be seen from its engines.
 
         Raises:
-            TuningError: Optuna is not installed, or the profile cannot be read.
+            TuningError: Optuna is not installed, or the profile cannot be read, or is another model's.
         """
         if not has_optuna():
             raise TuningError(f"tune: {HOW_TO_INSTALL}")
@@ -78,51 +81,67 @@ class Tuner:
         self._objective = parse_objective(settings.objective)
         self._recording = recording
         self._driver = driver
-        self._profile = _read(settings.profile)
+        self._profile = _read(settings.profile, model)
         self._search = searcher
+        self._look = looker
         self._sleep = sleep
         self._clock = clock
         self._searches = 0
         self._pause = settings.every
 
     async def run(self) -> None:
-        """Searches now and then, until cancelled."""
+        """Searches now and then, until cancelled. Nothing that goes wrong in a search or a trial ends it."""
         while True:
             await self._sleep(self._pause)
             try:
                 await self._improve()
             except (TuningError, OSError) as error:
                 logger.warning("tuning: given up until the next time: %s", error)
+            except Exception:
+                logger.exception("tuning: given up until the next time, by a mistake in it")
 
     async def _improve(self) -> None:
         """One search, and what follows from it.
 
         Raises:
             TuningError: it cannot be made.
-            OSError: the recording cannot be read.
         """
-        calls = await self._recent(self._clock())
-        fleet = self._fleet(calls)
-        self._searches += 1
-        plan = Plan(self._settings.budget, self._settings.seeds, seed=1_000 * self._searches)
-        order = Order(tuple(calls), fleet, self._driver.brain.policy, self._objective, plan)
-        logger.info("tuning: simulating %d calls on %s", len(calls), "; ".join(map(describe, fleet)))
-        outcome = await self._search(order)
+        order = self._order()
+        logger.info("tuning: searching on the calls of the last %g s", self._settings.window)
+        found = await self._search(order)
+        logger.info("tuning: simulated %d calls on %s", found.calls, "; ".join(map(describe, found.fleet)))
+        outcome = found.outcome
         told = f"{self._objective.write(outcome.gain)} in {outcome.simulations} simulations"
         if not outcome.improved:
             logger.info("tuning: no gain for certain: %s; the policy stays", told)
             return
         logger.info("tuning: %s; on trial now:\n%s", told, policy_text(outcome.policy).rstrip())
-        if await self._prove(outcome, fleet[0]):
+        if await self._prove(outcome, found.fleet[0]):
             self._pause = self._settings.every
         else:
             self._pause = min(2 * self._pause, LONGEST_PAUSE * self._settings.every)
 
-    def _fleet(self, calls: list[RecordedCall]) -> tuple[EngineModel, ...]:
-        up = {name: self._driver.specs[name] for name in self._driver.engines}
+    def _order(self) -> Order:
+        """What is to be searched: the traffic of late, on the engines that are up.
+
+        Raises:
+            TuningError: none is.
+        """
+        driver = self._driver
+        up = {name: driver.specs[name] for name in driver.engines}
         if not up:
             raise TuningError("no engine is up")
-        return twins(up, self._profile, self._driver.brain.learned, calls)
+        learned = driver.brain.learned.prefill_rates
+        rates = {name: learned[name].value for name in up if name in learned}
+        self._searches += 1
+        return Order(
+            self._window(self._clock()),
+            Engines(up, rates, self._profile),
+            driver.brain.policy,
+            self._objective,
+            Plan(self._settings.budget, self._settings.seeds, seed=1_000 * self._searches),
+            driver.brain.idle_timeout,
+        )
 
     async def _prove(self, outcome: Outcome, engine: EngineModel) -> bool:
         """Whether the new policy stays. If the trial breaks off, it does not."""
@@ -143,8 +162,8 @@ class Tuner:
             self._apply(outcome.policy if new else outcome.default)
             await self._sleep(SLICE)
             if passed is not None:
-                calls = await self._recent(passed.begin)
-                verdict = trial.enter(measure(passed, calls, engine.profile))
+                question = Question(self._window(passed.begin), passed, engine.profile)
+                verdict = trial.enter(await self._look(question))
             passed = Period(begin, self._clock(), new)
         return verdict is Verdict.KEEP
 
@@ -152,9 +171,9 @@ class Tuner:
         if policy != self._driver.brain.policy:
             self._driver.handle(PolicyChanged(self._driver.now(), policy))
 
-    async def _recent(self, before: Seconds) -> list[RecordedCall]:
+    def _window(self, before: Seconds) -> Window:
         """The calls that have ended since a window before that time."""
-        return await asyncio.to_thread(recent, self._recording, before - self._settings.window)
+        return Window(self._recording, before - self._settings.window)
 
 
 def _shown(trial: Trial) -> str:
@@ -165,12 +184,17 @@ def _shown(trial: Trial) -> str:
     return f"at equal load calls took {value:.1f} % less of the time under it (95 % interval {low:.1f} to {high:.1f})"
 
 
-def _read(path: Path | None) -> SavedProfile | None:
+def _read(path: Path | None, model: str | None) -> SavedProfile | None:
     if path is None:
         return None
     try:
-        return read_profile(path)
+        saved = read_profile(path)
     except OSError as error:
         raise TuningError(f"tune.profile: {path} cannot be read: {error.strerror}") from None
     except ProfileError as error:
         raise TuningError(f"tune.profile: {error}") from None
+    if model is not None and saved.measured is not None and saved.measured.model != model:
+        raise TuningError(
+            f"tune.profile: {path} was measured on the model {saved.measured.model} (field measured.model), not {model}"
+        )
+    return saved

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from multiprocessing import active_children
 from pathlib import Path
@@ -16,21 +17,24 @@ from agentserve.gateway.driver import Driver
 from agentserve.gateway.metrics import Metrics
 from agentserve.gateway.server import run
 from agentserve.gateway.tuner import SLICE, Tuner
+from agentserve.gateway.tuning.apart import apart
 from agentserve.gateway.tuning.errors import TuningError
-from agentserve.gateway.tuning.search import FEWEST, Order, Refusal, find, search
-from agentserve.gateway.tuning.trial import ENOUGH, TOO_MANY
+from agentserve.gateway.tuning.search import FEWEST, Engines, Found, Order, Question, Window, find, search, see
+from agentserve.gateway.tuning.slices import Period
+from agentserve.gateway.tuning.trial import ENOUGH, TOO_MANY, Slice
 from scheduler.brain import Brain, Decision
 from scheduler.events import Event, PolicyChanged
 from scheduler.policy import PRESETS, PolicyConfig
+from simulator.profile import Measured, SavedProfile, save_profile
 from simulator.tune.gain import Gain
 from simulator.tune.objective import parse_objective
 from simulator.tune.outcome import Outcome
 from simulator.tune.plan import Plan
 from simulator.tune.space import Parameter, with_values
-from tests.gateway.fakes import FakeEngine
-from tests.gateway.traffic import call
+from tests.gateway.fakes import SPEC, FakeEngine
+from tests.gateway.traffic import ENGINE, call, recording
 from tests.gateway.world import ANY_POOL, configure, eventually
-from tests.simulator.worlds import fleet
+from tests.simulator.worlds import PROFILE
 from workloads.traces.recording import RECORDING, RecordedCall
 
 OLD = PRESETS["agentserve"]
@@ -63,10 +67,13 @@ class Scene:
         """No call comes any more once something was searched."""
         self.fails_after = -1
         """So many changes of policy."""
+        self.breaks = 0
+        """So many searches break."""
         self.now = 1_700_000_000.0
         self.calls = 0
         self.slept: list[float] = []
         self.orders: list[Order] = []
+        self.found_calls: list[int] = []
         self.policies: list[PolicyConfig] = []
         self.driver = Driver(Brain(OLD), Metrics(), [self.note])
 
@@ -74,9 +81,16 @@ class Scene:
         if isinstance(event, PolicyChanged):
             self.policies.append(event.policy)
 
-    async def search(self, order: Order) -> Outcome:
+    async def search(self, order: Order) -> Found:
         self.orders.append(order)
-        return self.found
+        if len(self.orders) <= self.breaks:
+            raise ZeroDivisionError("a mistake")
+        calls = order.window.calls()
+        self.found_calls.append(len(calls))
+        return Found(self.found, order.engines.modelled(calls), len(calls))
+
+    async def look(self, question: Question) -> Slice | None:
+        return see(question)
 
     def next_call(self) -> RecordedCall:
         self.calls += 1
@@ -101,7 +115,13 @@ class Scene:
     async def play(self, **settings: object) -> None:
         section = TuneSection.model_validate({"every": EVERY, "window": WINDOW, **settings})
         tuner = Tuner(
-            section, self.recording, self.driver, searcher=self.search, sleep=self.sleep, clock=lambda: self.now
+            section,
+            self.recording,
+            self.driver,
+            searcher=self.search,
+            looker=self.look,
+            sleep=self.sleep,
+            clock=lambda: self.now,
         )
         with pytest.raises(OverError):
             await tuner.run()
@@ -166,13 +186,14 @@ async def test_a_search_sees_the_window_and_the_engines(tmp_path: Path, caplog: 
     caplog.set_level(logging.INFO, "agentserve")
     world = scene(tmp_path, faster, UNCERTAIN, sleeps=3)
     await world.play(objective="slo@30", budget=10, seeds=3)
-    assert [len(order.calls) for order in world.orders] == [60, 90, 90]
+    assert world.found_calls == [60, 90, 90]
     order = world.orders[-1]
     assert (order.policy, str(order.objective)) == (OLD, "slo@30")
-    assert [engine.config.kv_tokens for engine in order.fleet] == [8192]
+    assert [spec.kv_tokens for spec in order.engines.specs.values()] == [8192]
+    assert order.idle_timeout == world.driver.brain.idle_timeout
     assert len({order.plan.seed for order in world.orders}) == 3
     assert (order.plan.budget, order.plan.seeds) == (10, 3)
-    assert "simulating 60 calls on a with 8,192 KV tokens, profile 'learned' (prefill as assumed" in caplog.text
+    assert "simulated 60 calls on a with 8,192 KV tokens, profile 'learned' (prefill as assumed" in caplog.text
 
 
 async def test_what_cannot_be_searched_is_told_and_tried_again(
@@ -192,29 +213,59 @@ async def test_a_trial_that_breaks_off_leaves_the_old_policy(tmp_path: Path, cap
     assert "given up until the next time: the disk is gone" in caplog.text
 
 
+async def test_a_mistake_in_a_search_is_told_and_the_next_one_is_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = scene(tmp_path, faster, UNCERTAIN, sleeps=3)
+    world.breaks = 2
+    await world.play()
+    assert (len(world.orders), len(world.found_calls)) == (3, 1)
+    assert caplog.text.count("ZeroDivisionError: a mistake") == 2
+
+
 # --- the search itself ------------------------------------------------------------------------------------------------
 
-
-def order(programs: int) -> Order:
-    calls = tuple(call(1_700_000_000.0 + number, 2.0, f"p{number}") for number in range(programs))
-    return Order(calls, fleet(), OLD, parse_objective("mean_completion"), Plan(budget=2, seeds=2))
+BEGIN = 1_700_000_000.0
 
 
-def test_recorded_calls_are_searched() -> None:
-    found = find(order(FEWEST))
-    assert isinstance(found, Outcome)
-    assert len(found.trials) == 2
+def window(folder: Path, programs: int) -> Window:
+    calls = [call(BEGIN + number, 2.0, f"p{number}") for number in range(programs)]
+    return Window(recording(folder / "calls.jsonl", calls), BEGIN)
 
 
-async def test_too_few_programs_are_refused_by_the_other_process() -> None:
-    assert isinstance(find(order(FEWEST - 1)), Refusal)
-    with pytest.raises(TuningError, match="19 programs are too few to search with"):
-        await search(order(FEWEST - 1))
+def order(folder: Path, programs: int) -> Order:
+    engines = Engines({ENGINE: SPEC}, {}, SavedProfile(PROFILE))
+    return Order(window(folder, programs), engines, OLD, parse_objective("mean_completion"), Plan(2, 2), 900.0)
+
+
+def test_recorded_calls_are_searched(tmp_path: Path) -> None:
+    found = find(order(tmp_path, FEWEST))
+    assert len(found.outcome.trials) == 2
+    assert (found.calls, [engine.name for engine in found.fleet]) == (FEWEST, ["a"])
+
+
+async def test_the_other_process_reads_the_recording_itself(tmp_path: Path) -> None:
+    found = await search(order(tmp_path, FEWEST))
+    assert found.calls == FEWEST
     assert not active_children()
 
 
-async def test_the_other_process_ends_with_the_gateway() -> None:
-    task = asyncio.create_task(search(order(FEWEST)))
+def test_how_a_slice_went_is_measured_on_the_recording(tmp_path: Path) -> None:
+    profile = find(order(tmp_path, FEWEST)).fleet[0].profile
+    found = see(Question(Window(tmp_path / "calls.jsonl", BEGIN), Period(BEGIN, BEGIN + 20.0, new=True), profile))
+    assert found is not None
+    assert found.new
+
+
+async def test_too_few_programs_are_refused_by_the_other_process(tmp_path: Path) -> None:
+    few = order(tmp_path, FEWEST - 1)
+    with pytest.raises(TuningError, match="19 programs are too few to search with"):
+        await search(few)
+    assert not active_children()
+
+
+async def test_the_other_process_ends_with_the_gateway(tmp_path: Path) -> None:
+    task = asyncio.create_task(search(order(tmp_path, FEWEST)))
     await eventually(lambda: bool(active_children()), "the start of the search")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -222,14 +273,30 @@ async def test_the_other_process_ends_with_the_gateway() -> None:
     assert not active_children()
 
 
-async def test_a_process_that_is_killed_is_told() -> None:
-    async def kill(task: Awaitable[Outcome]) -> None:
+async def test_a_process_that_is_killed_is_told(tmp_path: Path) -> None:
+    async def kill(task: Awaitable[Found]) -> None:
         await eventually(lambda: bool(active_children()), "the start of the search")
         active_children()[0].kill()
         await task
 
-    with pytest.raises(TuningError, match="was killed"):
-        await kill(asyncio.create_task(search(order(FEWEST))))
+    with pytest.raises(TuningError, match=r"was killed \(SIGKILL\), perhaps for want of memory"):
+        await kill(asyncio.create_task(search(order(tmp_path, FEWEST))))
+
+
+def divide(number: int) -> float:
+    return 1 / number
+
+
+def leave(code: int) -> None:
+    os._exit(code)
+
+
+async def test_a_process_that_breaks_says_why() -> None:
+    assert await apart(divide, 4) == 0.25
+    with pytest.raises(TuningError, match=r"broke:(.|\n)*ZeroDivisionError: division by zero"):
+        await apart(divide, 0)
+    with pytest.raises(TuningError, match="ended with code 3"):
+        await apart(leave, 3)
 
 
 # --- configuration ----------------------------------------------------------------------------------------------------
@@ -272,3 +339,14 @@ def test_a_gateway_that_cannot_tune_ends_with_one_message(
     monkeypatch.setattr(module, "has_optuna", lambda: False)
     assert run(configure([FakeEngine()], **settings, tune={})) == 2
     assert "pip install 'agentserve[tune]'" in caplog.text
+
+
+async def test_a_profile_of_another_model_is_refused_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    save_profile(PROFILE, path, Measured("other", "a box", "2026-01-01", "calibrate", 4096, 2048, 128))
+    section = TuneSection(profile=path)
+    driver = Driver(Brain(OLD), Metrics(), [])
+    with pytest.raises(TuningError, match=r"tune.profile: .*p\.json was measured on the model other .*, not m"):
+        Tuner(section, tmp_path / "calls.jsonl", driver, model="m")
+    Tuner(section, tmp_path / "calls.jsonl", driver, model="other")
+    driver.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -12,7 +13,6 @@ from agentserve.gateway.tuning.pace import SHORTEST, Answer, answers, pace
 from agentserve.gateway.tuning.recent import recent
 from agentserve.gateway.tuning.slices import Period, measure
 from agentserve.gateway.tuning.twin import FEWEST, describe, twins
-from scheduler.learned import Learned
 from scheduler.types import EngineId
 from simulator.profile import CPU_SMOLLM2, SavedProfile, StepProfile, StepWork, shipped
 from tests.gateway.fakes import SPEC
@@ -30,7 +30,7 @@ def test_every_cut_of_a_recording_is_found(tmp_path: Path) -> None:
     calls = [call(float(number), 0.5, "p" * rng.randint(1, 300)) for number in range(40)]
     path = recording(tmp_path / "calls.jsonl", calls)
     for since in [0.0, *(each.ended_s for each in calls), 1000.0]:
-        assert recent(path, since) == [each for each in calls if each.ended_s >= since], since
+        assert recent(path, since, 1000) == [each for each in calls if each.ended_s >= since], since
 
 
 def test_only_the_end_of_a_long_recording_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +43,7 @@ def test_only_the_end_of_a_long_recording_is_read(tmp_path: Path, monkeypatch: p
         return item(line)
 
     monkeypatch.setattr(RECORDING, "item", noted)
-    assert len(recent(path, 1990.5)) == 10
+    assert len(recent(path, 1990.5, 1000)) == 10
     assert len(read) < 40
 
 
@@ -55,11 +55,16 @@ def test_half_a_line_and_a_damaged_one_are_left_out(tmp_path: Path) -> None:
     path.write_bytes(b"".join(lines)[:-10])
     whole = [each for number, each in enumerate(calls) if number not in (5, 9)]
     for since in (0.0, 3.0, 5.0, 6.0, 9.0):
-        assert recent(path, since) == [each for each in whole if each.ended_s >= since]
+        assert recent(path, since, 1000) == [each for each in whole if each.ended_s >= since]
+
+
+def test_of_too_many_calls_the_latest_are_taken(tmp_path: Path) -> None:
+    calls = [call(float(number), 0.5) for number in range(10)]
+    assert recent(recording(tmp_path / "calls.jsonl", calls), 0.0, 3) == calls[-3:]
 
 
 def test_a_recording_without_calls_has_none(tmp_path: Path) -> None:
-    assert recent(recording(tmp_path / "calls.jsonl", []), 0.0) == []
+    assert recent(recording(tmp_path / "calls.jsonl", []), 0.0, 1000) == []
 
 
 # --- how fast an engine is --------------------------------------------------------------------------------------------
@@ -104,7 +109,7 @@ def test_only_streamed_answers_of_that_engine_tell() -> None:
 
 def test_an_engine_is_simulated_by_its_reported_sizes_and_the_profile_that_was_given() -> None:
     saved = shipped("cpu-smollm2")
-    (twin,) = twins({ENGINE: SPEC}, saved, Learned(), [])
+    (twin,) = twins({ENGINE: replace(SPEC, models=("smollm2",))}, saved, {}, [])
     assert (twin.name, twin.config.kv_tokens, twin.config.block_size, twin.config.max_model_len) == (
         "a",
         8192,
@@ -120,24 +125,34 @@ def test_an_engine_is_simulated_by_its_reported_sizes_and_the_profile_that_was_g
 
 
 def test_without_a_profile_the_speed_is_learned_and_that_is_said() -> None:
-    learned = Learned()
-    learned.prefill_rate(ENGINE, 1000.0)
+    rates = {ENGINE: 1000.0}
     calls = [call(100.0 * number, 10.0) for number in range(FEWEST)]
-    (twin,) = twins({ENGINE: SPEC}, None, learned, calls)
+    (twin,) = twins({ENGINE: SPEC}, None, rates, calls)
     assert twin.profile.prefill_tokens_per_s == pytest.approx(1000.0)
     assert twin.profile.seconds(StepWork(decode_batch=1)) == pytest.approx(0.9)
     assert "prefill as the scheduler learned it, decode by 20 recorded answers" in describe(twin)
-    (unknown,) = twins({ENGINE: SPEC}, None, Learned(), calls)
+    (unknown,) = twins({ENGINE: SPEC}, None, {}, calls)
     assert "prefill as assumed" in describe(unknown)
 
 
 def test_too_few_answers_tell_no_speed() -> None:
     with pytest.raises(TuningError, match=r"engine a has streamed 3 answers of late.*`tune.profile`"):
-        twins({ENGINE: SPEC}, None, Learned(), [call(float(number), 1.0) for number in range(3)])
+        twins({ENGINE: SPEC}, None, {}, [call(float(number), 1.0) for number in range(3)])
+
+
+def test_a_profile_of_another_model_is_refused() -> None:
+    with pytest.raises(TuningError, match=r"tune.profile: cpu-smollm2 was measured on the model smollm2 .* a serves m"):
+        twins({ENGINE: SPEC}, shipped("cpu-smollm2"), {}, [])
+
+
+def test_an_engine_is_simulated_in_whole_blocks() -> None:
+    odd = replace(SPEC, kv_tokens=1000, block_size=64, max_model_len=4096)
+    (twin,) = twins({ENGINE: odd}, SavedProfile(PROFILE), {}, [])
+    assert (twin.config.kv_tokens, twin.config.max_model_len) == (960, 960)
 
 
 def test_a_profile_serves_engines_of_every_size() -> None:
-    (twin,) = twins({ENGINE: SPEC}, SavedProfile(PROFILE), Learned(), [])
+    (twin,) = twins({ENGINE: SPEC}, SavedProfile(PROFILE), {}, [])
     assert (twin.config.max_num_batched_tokens, twin.request_overhead) == (2048, 0.0)
 
 

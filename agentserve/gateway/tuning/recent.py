@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,8 +11,8 @@ from workloads.program import WorkloadError
 from workloads.traces.recording import RECORDING, RecordedCall
 
 
-def recent(path: Path, since: Seconds) -> list[RecordedCall]:
-    """The calls that ended since then, in seconds since 1970, in the order of their ends.
+def recent(path: Path, since: Seconds, most: int) -> list[RecordedCall]:
+    """The calls that ended since then, in seconds since 1970, in the order of their ends; the last `most` of them.
 
     Calls are recorded as they end, so their place is found by halving the file. Damaged lines are left out.
 
@@ -21,8 +22,8 @@ def recent(path: Path, since: Seconds) -> list[RecordedCall]:
     with path.open("rb") as file:
         begin = file.seek(len(RECORDING.header))
         file.seek(_place(file, since, begin, file.seek(0, 2)))
-        calls = [_call(line) for line in file]
-    return [call for call in calls if call is not None and call.ended_s >= since]
+        calls = deque((call for line in file if (call := _call(line)) and call.ended_s >= since), most)
+    return list(calls)
 
 
 def _place(file: BinaryIO, since: Seconds, low: int, high: int) -> int:

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from agentserve.gateway.tuning.errors import TuningError
 from agentserve.gateway.tuning.pace import answers, pace
-from scheduler.learned import Learned
 from scheduler.types import EngineId, EngineSpec
 from simulator.engine import EngineConfig
-from simulator.fleet import EngineModel
+from simulator.fleet import EngineModel, probed
 from simulator.profile import SavedProfile, StepProfile
 from workloads.traces.recording import RecordedCall
 
@@ -20,15 +19,24 @@ FEWEST = 20
 def twins(
     specs: Mapping[EngineId, EngineSpec],
     saved: SavedProfile | None,
-    learned: Learned,
+    rates: Mapping[EngineId, float],
     calls: Sequence[RecordedCall],
 ) -> tuple[EngineModel, ...]:
     """A model of each engine, with the profile that was given, or else with the speed that its calls tell.
 
+    Args:
+        specs: the engines.
+        saved: the profile that was given.
+        rates: prefilled tokens a second, where they were learned.
+        calls: recorded ones.
+
     Raises:
-        TuningError: no profile is given, and an engine's calls are too few to tell.
+        TuningError: the profile is of another model than an engine serves, or none is given, and an engine's calls are
+            too few to tell.
     """
-    return tuple(_twin(name, spec, saved or _learned(name, spec, learned, calls)) for name, spec in specs.items())
+    for name, spec in specs.items():
+        _check_model(name, spec, saved)
+    return tuple(_twin(name, spec, saved or _learned(name, spec, rates, calls)) for name, spec in specs.items())
 
 
 def describe(engine: EngineModel) -> str:
@@ -41,34 +49,38 @@ def describe(engine: EngineModel) -> str:
     )
 
 
-def _twin(name: EngineId, spec: EngineSpec, saved: SavedProfile) -> EngineModel:
-    blocks, measured = spec.kv_tokens // spec.block_size, saved.measured
-    config = EngineConfig(
-        num_blocks=blocks,
-        block_size=spec.block_size,
-        max_model_len=min(spec.max_model_len, blocks * spec.block_size),
-        max_num_seqs=spec.max_num_seqs,
-        max_num_batched_tokens=measured.max_num_batched_tokens if measured else EngineConfig().max_num_batched_tokens,
-        priority=spec.priority,
+def _check_model(name: EngineId, spec: EngineSpec, saved: SavedProfile | None) -> None:
+    if saved is None or saved.measured is None or saved.measured.model in spec.models:
+        return
+    raise TuningError(
+        f"tune.profile: {saved.profile.name} was measured on the model {saved.measured.model} (field measured.model), "
+        f"but engine {name} serves {', '.join(spec.models)}"
     )
+
+
+def _twin(name: EngineId, spec: EngineSpec, saved: SavedProfile) -> EngineModel:
+    measured = saved.measured
+    batch = measured.max_num_batched_tokens if measured else EngineConfig().max_num_batched_tokens
     overhead = measured.request_overhead if measured else 0.0
-    return EngineModel(name, saved.profile.name, config, saved.profile, spec.retention, overhead)
+    return EngineModel(name, saved.profile.name, probed(spec, batch), saved.profile, spec.retention, overhead)
 
 
-def _learned(name: EngineId, spec: EngineSpec, learned: Learned, calls: Sequence[RecordedCall]) -> SavedProfile:
+def _learned(
+    name: EngineId, spec: EngineSpec, rates: Mapping[EngineId, float], calls: Sequence[RecordedCall]
+) -> SavedProfile:
     streamed = answers(name, calls)
     if len(streamed) < FEWEST:
         raise TuningError(
             f"engine {name} has streamed {len(streamed)} answers of late, and its speed is learned from {FEWEST}; or "
             f"name a profile that `agentserve calibrate` has written with `tune.profile`"
         )
-    decode, rate = pace(streamed), learned.prefill_rates.get(name)
+    decode, rate = pace(streamed), rates.get(name)
     source = "prefill as the scheduler learned it" if rate else "prefill as assumed for an engine nothing is known of"
     profile = StepProfile(
         name="learned",
         source=f"{source}, decode by {len(streamed)} recorded answers",
         constant=decode.step,
-        prefill_token=1 / (rate.value if rate else spec.prefill_tokens_per_s),
+        prefill_token=1 / (rate or spec.prefill_tokens_per_s),
         decode_request=decode.request,
     )
     return SavedProfile(profile)
