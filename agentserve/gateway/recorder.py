@@ -29,6 +29,7 @@ from scheduler.events import (
     CallSent,
     DispatchFailed,
     Event,
+    ProgramEnded,
 )
 from scheduler.types import DEFAULT_TENANT, CallId, ProgramKey, Seconds, Usage
 from workloads.program import MAX_SECONDS, MAX_TOKENS, WorkloadError
@@ -107,6 +108,8 @@ class Recorder:
                 self._end(event.at, event.call, CallStatus.FAILED)
             case CallCancelled():
                 self._end(event.at, event.call, CallStatus.CANCELLED)
+            case ProgramEnded():
+                self._wait(self._ended(event))
         for action in decision.actions:
             match action:
                 case Dispatch():
@@ -124,9 +127,16 @@ class Recorder:
     def _end(
         self, at: Seconds, name: CallId, status: CallStatus, usage: Usage | None = None, tools: tuple[str, ...] = ()
     ) -> None:
-        call = self._calls.pop(name)
+        self._wait(self._line(self._calls.pop(name), at, status, usage, tools))
+
+    def _ended(self, event: ProgramEnded) -> RecordedCall:
+        at = self._start + event.at
+        return RecordedCall(_name(event.program), at, at, model="", prompt_bytes=0, status=CallStatus.ENDED)
+
+    def _wait(self, line: RecordedCall) -> None:
+        """Lets a line wait to be written."""
         if len(self._waiting) < MAX_WAITING:
-            self._waiting.append(self._line(call, at, status, usage, tools))
+            self._waiting.append(line)
         else:
             self._lost.inc()
 

@@ -202,3 +202,15 @@ async def test_calls_that_wait_too_long_to_be_written_are_lost(tmp_path: Path, m
         await until_idle(w.brain)
         assert lost(w) == 1.0
     assert lines(path) == []
+
+
+async def test_a_program_that_its_client_ends_has_ended_in_the_recording_too(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    async with world(record=str(path)) as w:
+        await ask(w, SYSTEM)
+        await until_idle(w.brain)
+        assert (await w.client.delete("/agentserve/v1/programs/p")).status_code == 200
+
+    assert [call.status for call in lines(path)] == [CallStatus.FINISHED, CallStatus.ENDED]
+    (program,) = load(path)
+    assert program.calls[-1].said == Said(final=True)

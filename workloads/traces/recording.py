@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -34,6 +34,8 @@ class CallStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     REJECTED = "rejected"
+    ENDED = "ended"
+    """No call at all: somebody has told that the program is over. Both times are when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ class _Index:
     def __init__(self, source: Source, damage: Damage, model: str | None) -> None:
         self._file = source.file
         by_model: dict[str, dict[str, _Entry]] = {}
+        self._ended: dict[str, Seconds] = {}
         offset = number = 0
         self._file.seek(0)
         for number, line in enumerate(self._file, start=1):
@@ -153,7 +156,9 @@ class _Index:
                 _check_header(source.name, line)
             elif line.endswith(b"\n") and line.strip():
                 call = damage.attempt(f"{source.name}:{number}", RECORDING.item, line)
-                if call is not None and call.observed is not None:
+                if call is not None and call.status is CallStatus.ENDED:
+                    self._ended[call.program] = call.ended_s
+                elif call is not None and call.observed is not None:
                     _add(by_model.setdefault(call.model, {}), call, offset)
             offset += len(line)
         self._entries = _of_one_model(source.name, by_model, model)
@@ -183,6 +188,8 @@ class _Index:
         """The calls of a program as they are needed to make one."""
         calls = self.calls(name)
         seen = [call.observed for call in calls]
+        if self._ended.get(name, 0.0) >= max(call.ended_s for call in calls):
+            seen[-1] = _final(seen[-1])
         return Run(name, [call for call in seen if call is not None], calls[0].parent, calls[0].workflow)
 
     def _lines(self, name: str) -> Iterator[RecordedCall]:
@@ -210,6 +217,13 @@ def _of_one_model(name: str, by_model: dict[str, dict[str, _Entry]], model: str 
             "name the one whose calls to replay with --model"
         )
     return next(iter(by_model.values()), {})
+
+
+def _final(call: Observed | None) -> Observed | None:
+    """The last call of a program that was then told to be over: as if it had said so itself, which it knew too."""
+    if call is None or call.said is None:
+        return call
+    return replace(call, said=replace(call.said, final=True))
 
 
 def _check_header(name: str, line: bytes) -> None:

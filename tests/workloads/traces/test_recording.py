@@ -113,7 +113,13 @@ def spans(player: Player) -> dict[str, list[tuple[float, float, int, int]]]:
         prompt = player.programs[ref.program].prompt_tokens()[ref.call]
         row = (begin, end, prompt, player.call(ref).output_tokens)
         by_program.setdefault(ref.program, []).append(row)
-    return {name: sorted(rows) for name, rows in by_program.items()}
+    return {name: sorted(rows, key=_by_begin) for name, rows in by_program.items()}
+
+
+def _by_begin(row: tuple[float, float, int, int]) -> tuple[float, float]:
+    """Calls that begin at the same time do so only nearly after a recording; the one that ends first is the first."""
+    begin, end, *_ = row
+    return round(begin, 3), end
 
 
 def check_reproduces(player: Player, path: Path) -> list[Program]:
@@ -286,3 +292,12 @@ def test_calls_of_several_models_are_told_and_one_can_be_chosen(tmp_path: Path) 
     assert [program.id for program in load(path, model="b")] == ["q"]
     one = write(tmp_path / "one.jsonl", plain("p", 1, 2, model="a"))
     assert [program.id for program in load(one, model="another")] == ["p"], "it is replayed as another model's"
+
+
+def test_a_program_that_was_told_to_be_over_says_so_with_its_last_call(tmp_path: Path) -> None:
+    over = {"program": "p", "arrived_s": 9.0, "ended_s": 9.0, "model": "", "prompt_bytes": 0, "status": "ended"}
+    rows = plain("p", 1, 2), plain("p", 3, 4), over, plain("q", 5, 6), over | {"program": "q", "ended_s": 9.0}
+    first, second = load(write(tmp_path / "r.jsonl", *rows, plain("q", 20, 21)))
+
+    assert [call.said for call in first.calls] == [Said(), Said(final=True)]
+    assert [call.said for call in second.calls] == [Said(), Said()], "it went on under the same name"
