@@ -95,7 +95,7 @@ class Ledger:
             programs=tuple(self._programs),
             engines=tuple(self._engine(station) for station in stations),
             waits=self._waits,
-            makespan=max((program.finished for program in self._programs), default=0.0),
+            makespan=self._makespan(),
             cost=Cost(
                 wall=self.wall,
                 brain=self._gateway.seconds,
@@ -107,6 +107,11 @@ class Ledger:
             calls=tuple(self._calls or ()),
         )
 
+    def _makespan(self) -> Seconds:
+        """From the first arrival to the last answer."""
+        begin = min((program.arrival for program in self._programs), default=0.0)
+        return max((program.finished for program in self._programs), default=0.0) - begin
+
     def _engine(self, station: Station) -> EngineResult:
         return EngineResult(
             name=station.model.name,
@@ -117,6 +122,7 @@ class Ledger:
             busy=station.busy,
             pins=dict(station.engine.retention.counters),
             samples=tuple(self._samples[station.id].taken) if self._samples else (),
+            modelled=station.model.modelled,
         )
 
     # --- detail -----------------------------------------------------------------------------------------------------
