@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from scheduler.types import CallId, EngineId, ProgramKey, Seconds
+from scheduler.types import CallId, EngineId, ProgramKey, Seconds, Tokens
 
 
 class Why(StrEnum):
@@ -38,6 +38,7 @@ class RejectReason(StrEnum):
 class Dispatch:
     """Send the call to the engine now.
 
+    `expected` is the number of output tokens that memory is held for; a `CallProgressed` says if there are more.
     `priority` is vLLM's (smaller goes first) and is the program's rank by first arrival unless the order policy says
     otherwise. `ttl` is the pin that travels with the request and starts when the call finishes; 0 pins nothing.
     """
@@ -49,6 +50,7 @@ class Dispatch:
     ttl: Seconds
     why: Why
     waited: Seconds
+    expected: Tokens
 
 
 @dataclass(frozen=True, slots=True)

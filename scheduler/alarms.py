@@ -21,6 +21,8 @@ class Timer(Enum):
     """A dispatched call has waited for its first token as long as a later call of a program should."""
     GAP = "gap"
     """A gap has lasted so long that its program makes way."""
+    REVIEW = "review"
+    """The admission policy looks at all programs."""
     IDLE = "idle"
     """A program may have been silent for so long that it has ended."""
 

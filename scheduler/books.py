@@ -6,6 +6,8 @@ engine's account through its gaps, until it ends, moves or makes way.
 
 from __future__ import annotations
 
+import math
+
 from scheduler.account import footprint
 from scheduler.learned import Learned
 from scheduler.state import Call, EngineState, EngineStatus, Program
@@ -55,12 +57,22 @@ class Books:
         program.member = True
         engine.members[program.key] = program
         call.engine = engine.id
+        call.first_token = None
+        call.output = 0
         call.dispatched = now
         call.uncached = uncached
         call.prefill_ahead = engine.backlog
         engine.backlog += uncached
         engine.running[call.id] = call
         self.charge(call, engine)
+
+    def enrol(self, program: Program, engine: EngineState) -> None:
+        """Makes a program in its gap a member, with the context it had."""
+        self.leave(program)
+        program.engine = engine.id
+        program.member = True
+        engine.members[program.key] = program
+        self.rest(program, engine)
 
     def charge(self, call: Call, engine: EngineState) -> None:
         """Charges the account with what a running call holds and is expected to hold."""
@@ -103,8 +115,6 @@ class Books:
             if call.first_token is None:
                 engine.backlog -= call.uncached
         call.engine = None
-        call.first_token = None
-        call.output = 0
         self.roomier.add(engine.id)
 
     def forget(self, call: Call) -> None:
@@ -121,7 +131,7 @@ class Books:
         engine.account.drop(program.key)
         engine.growth -= program.growth
         program.growth = 0
-        program.member = False
+        program.member = program.marked = False
         self.roomier.add(engine.id)
 
     def empty(self, engine: EngineState) -> None:
@@ -133,7 +143,8 @@ class Books:
         engine.running.clear()
         engine.stalled.clear()
         engine.account.clear()
-        engine.backlog = engine.foreign = engine.drift = 0
+        engine.backlog = engine.foreign = engine.drift = engine.kv_used = engine.queued = engine.scraped_running = 0
+        engine.scraped = -math.inf
 
     def check_integrity(self) -> None:
         """Checks that the tables agree with each other.

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from scheduler import events
 from scheduler.account import NOTHING, Account
 from scheduler.actions import Abort, Action, Reject, RejectReason
+from scheduler.admission.base import Occasion
 from scheduler.alarms import Alarm, Timer
 from scheduler.books import Books
 from scheduler.desk import Desk
@@ -29,7 +30,7 @@ from scheduler.learned import Learned
 from scheduler.policy import PolicyConfig
 from scheduler.registry import build
 from scheduler.state import Call, EngineState, EngineStatus, Program, extends, thin
-from scheduler.types import CallId, EngineId, ProgramKey, Seconds, Tokens, Usage
+from scheduler.types import CallId, EngineId, ProgramKey, Seconds, TenantId, Tokens, Usage
 from scheduler.view import View
 
 IDLE_TIMEOUT: Seconds = 900.0
@@ -69,7 +70,8 @@ class Brain:
         self.idle_timeout = idle_timeout
         self.learned = Learned() if learned is None else Learned.from_json(learned)
         self._books = Books(self.learned)
-        self._view = View(0.0, self._books.engines, self._books.programs, self.learned)
+        self._weights: dict[TenantId, float] = {}
+        self._view = View(0.0, self._books.engines, self._books.programs, self.learned, self._weights)
         self._desk = Desk(build(policy), self._books, self._view)
         self._keeper = Keeper(self._desk, idle_timeout)
         self._gate = Gate(self._desk, self._keeper)
@@ -77,6 +79,7 @@ class Brain:
         self._actions = self._desk.actions
         self._arrivals = 0
         self._ranks = 0
+        self._next_tick = 0.0
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.CallArrived: self._call_arrived,
             events.CallSent: self._noted,
@@ -96,7 +99,7 @@ class Brain:
             events.EngineDown: self._engine_down,
             events.EngineObserved: self._engine_observed,
             events.PolicyChanged: self._policy_changed,
-            events.TenantChanged: self._noted,
+            events.TenantChanged: self._tenant_changed,
             events.Wakeup: self._noted,
         }
 
@@ -177,7 +180,10 @@ class Brain:
         call = self._new_call(event, self._program_of(event))
         self._books.calls[call.id] = call
         call.program.calls[call.id] = call
+        for listener in self._desk.policies.listeners:
+            listener.call_arrived(self._view, call)
         self._gate.take(call)
+        self._review(Occasion.ARRIVAL)
 
     def _program_of(self, event: events.CallArrived) -> Program:
         program = self.programs.get(event.program)
@@ -197,6 +203,7 @@ class Brain:
         program = Program(event.program, rank, event.at, event.workflow, event.parent, ratio, event.at)
         self._books.programs[program.key] = program
         self._keeper.meet(program)
+        self._expect_review()
         return program
 
     def _new_call(self, event: events.CallArrived, program: Program) -> Call:
@@ -232,6 +239,8 @@ class Brain:
         call = self.calls.get(event.call)
         if call is not None:
             self._books.first_token(call, event.at)
+            if call.engine is not None and len(self._gate.line):
+                self._books.roomier.add(call.engine)
 
     def _call_progressed(self, event: events.CallProgressed) -> None:
         call = self.calls.get(event.call)
@@ -262,7 +271,10 @@ class Brain:
             program.marks = call.marks
             program.context = usage.prompt + usage.output
             program.peak = max(program.peak, program.context)
+        for listener in self._desk.policies.listeners:
+            listener.call_finished(self._view, call, usage, engine)
         self._keeper.rest(program, event.tools, math.nan if call.stops else call.ttl)
+        self._review(Occasion.FINISH)
 
     def _learn_from(self, call: Call, usage: Usage, engine: EngineState) -> None:
         program, learned = call.program, self.learned
@@ -299,6 +311,8 @@ class Brain:
             return
         self._books.take_off(call)
         call.failed_on = (*call.failed_on, event.engine)
+        for listener in self._desk.policies.listeners:
+            listener.call_dropped(self._view, call)
         self._gate.take(call)
 
     def _drop(self, call: Call) -> None:
@@ -307,6 +321,8 @@ class Brain:
             self._gate.line.leave(call)
         self._books.take_off(call)
         self._books.forget(call)
+        for listener in self._desk.policies.listeners:
+            listener.call_dropped(self._view, call)
         call.program.last_seen = self._view.now
         self._keeper.rest(call.program, (), math.nan)
 
@@ -378,6 +394,9 @@ class Brain:
         engine = self.engines.get(event.engine)
         if engine is None or engine.status is EngineStatus.DOWN:
             return
+        for name, output in event.outputs:
+            if name in engine.running:
+                engine.running[name].output = output
         seen = later = 0
         for call in engine.running.values():
             if call.dispatched <= event.as_of:
@@ -386,8 +405,12 @@ class Brain:
                 later += call.reached
         rounding = len(engine.running) * engine.spec.block_size
         foreign = max(0, event.kv_used - seen - later - rounding)
-        if foreign < engine.foreign:
+        if foreign < engine.foreign or event.waiting < engine.queued or event.kv_used < engine.kv_used:
             self._books.roomier.add(engine.id)
+        engine.scraped = event.as_of
+        engine.scraped_running = event.running
+        engine.kv_used = event.kv_used
+        engine.queued = event.waiting
         engine.drift = seen - event.kv_used
         engine.foreign = foreign
 
@@ -395,12 +418,37 @@ class Brain:
         self._desk.policies = build(event.policy)
         self.policy = event.policy
         self._gate.reorder()
+        self._expect_review()
+
+    def _tenant_changed(self, event: events.TenantChanged) -> None:
+        self._weights[TenantId(event.tenant)] = event.weight
 
     def _noted(self, event: Event) -> None:
         """The event matters to the log and to drivers, not to a decision."""
 
+    def _review(self, occasion: Occasion) -> None:
+        """Has the admission policy look at all programs, if it is one that does."""
+        overseer = self._desk.policies.overseer
+        if overseer is not None:
+            self._gate.follow(overseer.review(self._view, tuple(self._gate.line), occasion))
+
+    def _expect_review(self) -> None:
+        """Sets the alarm for the next tick, if there are ticks and none is expected. Ticks are multiples of the period."""
+        overseer = self._desk.policies.overseer
+        if overseer is not None and self.programs and self._next_tick <= self._view.now:
+            now, period = self._view.now, overseer.period
+            tick = (now // period + 1) * period
+            self._next_tick = tick if tick > now else tick + period  # quotients are rounded
+            self._alarms.set(self._next_tick, Timer.REVIEW, CallId(""))
+
+    def _tick(self) -> None:
+        self._review(Occasion.TICK)
+        self._expect_review()
+
     def _ring(self, alarm: Alarm) -> None:
         match alarm.timer, alarm.subject:
+            case Timer.REVIEW, _:
+                self._tick()
             case Timer.IDLE, ProgramKey() as key:
                 self._keeper.silent(key)
             case Timer.GAP, ProgramKey() as key:

@@ -72,7 +72,11 @@ class CallFirstToken:
 
 @dataclass(frozen=True, slots=True)
 class CallProgressed:
-    """The call has produced `output` tokens so far. Sent every 64 tokens or 0.5 s a call, never per chunk."""
+    """The call has produced `output` tokens so far.
+
+    Sent when they exceed what its `Dispatch` expected, and whenever they exceed twice what the last one told. How far
+    the others have come is told with each `EngineObserved`.
+    """
 
     at: Seconds
     call: CallId
@@ -197,8 +201,8 @@ class EngineObserved:
     running: int
     waiting: int
     kv_used: Tokens
-    retained: Tokens | None = None
-    """KV tokens the plugin protects, where there is one."""
+    outputs: tuple[tuple[CallId, Tokens], ...] = ()
+    """The tokens that the engine's running calls have produced, as far as the driver knows."""
 
 
 @dataclass(frozen=True, slots=True)

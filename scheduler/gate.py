@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from scheduler.actions import Dispatch, Reject, RejectReason, Why
-from scheduler.admission.base import Verdict
+from scheduler.admission.base import Ruling, Verdict
 from scheduler.alarms import Timer
 from scheduler.desk import Desk
 from scheduler.keeper import Keeper
@@ -25,7 +25,7 @@ class Gate:
 
     def take(self, call: Call) -> None:
         """Sends a call that need not wait; puts another in line, and lets the line move if it might for this one."""
-        candidates = self._desk.books.candidates(call)
+        candidates = self._candidates(call)
         if not candidates:
             self._strand(call)
         elif self._enters_freely(call, candidates):
@@ -33,25 +33,38 @@ class Gate:
         else:
             self.line.join(call, self._desk.policies, self._desk.view)
             self._watch(call)
-            if not self.line.stands_behind(call):
+            if self.line.moves(self._desk.policies) or not self.line.stands_behind(call):
                 self.move({engine.id for engine in candidates})
 
     def move(self, open_engines: set[EngineId]) -> None:
         """Dispatches what may go, from the head, until each of these engines is closed."""
-        books, policies = self._desk.books, self._desk.policies
-        for call in self.line:
-            engines = books.candidates(call)
+        policies, view = self._desk.policies, self._desk.view
+        for call in self.line.walk(policies, view):
+            engines = self._candidates(call)
             if not call.aged:
                 engines = [engine for engine in engines if engine.id in open_engines]
             if engines:
                 engine = self._place(call, engines)
-                if call.aged or policies.admission.verdict(self._desk.view, call, engine) is Verdict.ADMIT:
+                if call.aged or policies.admission.verdict(view, call, engine) is Verdict.ADMIT:
                     self.line.leave(call)
                     self._dispatch(call, engine)
                 else:
                     open_engines.difference_update(offered.id for offered in engines)
             if not open_engines:
                 break
+
+    def follow(self, rulings: Iterable[Ruling]) -> None:
+        """Carries out what an overseer has decided on whole programs."""
+        for program, engine in rulings:
+            if engine is None:
+                self._keeper.make_way(program)
+            elif not program.calls:
+                self._desk.books.enrol(program, engine)
+            else:
+                for call in list(program.calls.values()):
+                    if call.engine is None and engine in self._desk.books.candidates(call):
+                        self.line.leave(call)
+                        self._dispatch(call, engine)
 
     def age(self, name: CallId) -> None:
         """An alarm has rung: if the call still waits, it goes now."""
@@ -64,15 +77,19 @@ class Gate:
         """Other policies are in force."""
         self.line.reorder(self._desk.policies, self._desk.view)
         for call in self.line:
+            call.bound = None
+            self._candidates(call)
             self._watch(call)
         self._desk.books.roomier.update(self._desk.books.engines)
 
     def strand_hopeless(self) -> None:
         """An engine went away: rejects the waiting calls that no other can take."""
         for call in self.line:
-            if not self._desk.books.candidates(call):
+            if not self._candidates(call):
                 self.line.leave(call)
                 self._strand(call)
+                for listener in self._desk.policies.listeners:
+                    listener.call_dropped(self._desk.view, call)
 
     def _strand(self, call: Call) -> None:
         self._desk.books.forget(call)
@@ -83,10 +100,25 @@ class Gate:
         self._desk.actions.append(Reject(call.id, reason, detail))
         self._keeper.rest(call.program, (), math.nan)
 
+    def _candidates(self, call: Call) -> list[EngineState]:
+        """The engines that might take a call now: one alone, if the call is bound to it."""
+        engines = self._desk.books.candidates(call)
+        if not engines or not self._desk.policies.placement.binds:
+            return engines
+        bound = next((engine for engine in engines if engine.id == call.bound), None)
+        if bound is None:
+            bound = self._place(call, engines)
+            if call.bound is not None:
+                self._desk.books.roomier.add(bound.id)  # it may go there at once
+            call.bound = bound.id
+            for listener in self._desk.policies.listeners:
+                listener.call_bound(self._desk.view, call, bound)
+        return [bound]
+
     def _enters_freely(self, call: Call, candidates: Sequence[EngineState]) -> bool:
-        """A member's call, one that the policy lets pass, or one so long that an engine will refuse it at once."""
+        """One that the policy lets pass, or one so long that an engine will refuse it at once."""
         too_long = any(call.prompt >= engine.spec.max_model_len for engine in candidates)
-        return call.program.member or too_long or not self._desk.policies.admission.holds(self._desk.view, call)
+        return too_long or not self._desk.policies.admission.holds(self._desk.view, call)
 
     def _place(self, call: Call, engines: Sequence[EngineState]) -> EngineState:
         policies = self._desk.policies
@@ -104,7 +136,11 @@ class Gate:
         program.pin_until = 0.0
         self._time(call)
         waited = view.now - call.arrived
-        self._desk.actions.append(Dispatch(call.id, engine.id, priority, program.rank, call.ttl, why, waited))
+        self._desk.actions.append(
+            Dispatch(call.id, engine.id, priority, program.rank, call.ttl, why, waited, call.expected_output)
+        )
+        for listener in policies.listeners:
+            listener.call_dispatched(view, call, engine)
 
     def _time(self, call: Call) -> None:
         """Sets the alarm for a later call's first token, if the first token will be seen."""

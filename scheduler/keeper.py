@@ -39,12 +39,19 @@ class Keeper:
         program.gap_tools = tools
         program.gap_overdue = False
         self._desk.books.rest(program, engine)
-        if self._desk.policies.admission.keeps(self._desk.view, program):
+        if not program.marked and self._desk.policies.admission.keeps(self._desk.view, program):
             self._pin(program, engine, carried)
         else:
             self._unpin(program, engine, carried)
             self._desk.books.leave(program)
         self.watch(program)
+
+    def make_way(self, program: Program) -> None:
+        """The program is no member any more, now or after its present calls."""
+        program.marked = bool(program.calls)
+        if not program.marked:
+            self.release(program)
+            self._desk.books.leave(program)
 
     def come_back(self, program: Program, *, extends: bool) -> None:
         """The program's next call has arrived: learns how long its gap was, and if its KV is of use (`extends`)."""
@@ -53,6 +60,8 @@ class Keeper:
         self._learn_return(program, useful=extends)
         gap = self._desk.now - program.gap_since
         self._desk.books.learned.gaps.observe(program.key.tenant, program.gap_tools, gap)
+        for listener in self._desk.policies.listeners:
+            listener.gap_ended(self._desk.view, program, gap)
         program.gap_since = None
         program.expected_gap = None
 
@@ -125,6 +134,8 @@ class Keeper:
             self._learn_return(program, useful=False)
         self.release(program)
         self._desk.books.leave(program)
+        for listener in self._desk.policies.listeners:
+            listener.program_ended(self._desk.view, program)
         learned = self._desk.books.learned
         if program.served:
             stats = learned.workflow(program.key.tenant, program.workflow)

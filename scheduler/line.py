@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 
+from scheduler.order.base import Order
 from scheduler.registry import Policies
 from scheduler.state import Call
+from scheduler.types import TenantId
 from scheduler.view import View
 
 _place = attrgetter("key")
+HEAD = 64
+"""Calls at the head that an order whose keys move looks at: sorting all of them at every step would cost too much."""
 
 
 class Line:
-    """A list sorted by (aged first, tenant's turn, order's key, arrival)."""
+    """A list sorted by (aged first, tenant's turn, order's key, arrival), without those of them that move with time."""
 
     def __init__(self) -> None:
         self._calls: list[Call] = []
@@ -26,10 +31,36 @@ class Line:
     def __len__(self) -> int:
         return len(self._calls)
 
+    @staticmethod
+    def moves(policies: Policies) -> bool:
+        """Whether places change with time."""
+        return policies.order.moving or policies.fairness.moving
+
+    def walk(self, policies: Policies, view: View) -> Iterable[Call]:
+        """From the head, in the order of now; calls may leave meanwhile."""
+        if policies.fairness.moving:
+            return self._in_turns(policies, view)
+        return _ordered(self._calls, policies.order, view)
+
+    def _in_turns(self, policies: Policies, view: View) -> Iterator[Call]:
+        """Aged calls, then tenants in turn, asked anew for each call; a tenant's calls in their own order."""
+        aged = [call for call in self._calls if call.aged]
+        tenants: dict[TenantId, list[Call]] = {}
+        for call in self._calls[len(aged) :]:
+            tenants.setdefault(call.program.key.tenant, []).append(call)
+        lines = {name: deque(_ordered(calls, policies.order, view)) for name, calls in tenants.items()}
+        yield from aged
+        while lines:
+            tenant = min(lines, key=lambda name: policies.fairness.turn(view, lines[name][0]))
+            yield lines[tenant].popleft()
+            if not lines[tenant]:
+                del lines[tenant]
+
     def join(self, call: Call, policies: Policies, view: View) -> None:
         """Puts a call in its place."""
-        order = policies.order.key(view, call)
-        call.key = (not call.aged, policies.fairness.turn(view, call), order, call.sequence)
+        order = 0.0 if policies.order.moving else policies.order.key(view, call)
+        turn = 0.0 if policies.fairness.moving else policies.fairness.turn(view, call)
+        call.key = (not call.aged, turn, order, call.sequence)
         insort(self._calls, call, key=_place)
 
     def leave(self, call: Call) -> None:
@@ -50,7 +81,8 @@ class Line:
 
     def stands_behind(self, call: Call) -> bool:
         """Whether the head of the line goes before the call and to the same engines."""
-        return bool(self._calls) and self._calls[0] is not call and self._calls[0].model == call.model
+        head = self._calls[0] if self._calls else call
+        return head is not call and (head.model, head.bound) == (call.model, call.bound)
 
     def check_integrity(self) -> None:
         """Checks the order.
@@ -61,3 +93,15 @@ class Line:
         assert self._calls == sorted(self._calls, key=_place), "the line is out of order"
         assert len({call.id for call in self._calls}) == len(self._calls), "a call stands in line twice"
         assert all(call.engine is None for call in self._calls), "a dispatched call stands in line"
+
+
+def _ordered(calls: Sequence[Call], order: Order, view: View) -> tuple[Call, ...]:
+    """The calls; if their keys move, those at the head by their keys of now."""
+    if not order.moving:
+        return tuple(calls)
+
+    def place(call: Call) -> tuple[float, ...]:
+        aged, turn, _, sequence = call.key
+        return aged, turn, order.key(view, call), sequence
+
+    return (*sorted(calls[:HEAD], key=place), *calls[HEAD:])

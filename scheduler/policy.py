@@ -41,6 +41,9 @@ class PolicyConfig:
     retention: Choice = field(default=Choice("continuum"))
 
 
+_PINNED_FIRST = Choice("program_fcfs", (("pinned_first", True),))
+_THUNDERAGENT_CODE = Choice("thunderagent", (("decay", 1.0), ("marks_free", False), ("shared_credit", False)))
+
 PRESETS: Mapping[str, PolicyConfig] = MappingProxyType(
     {
         preset.name: preset
@@ -53,11 +56,88 @@ PRESETS: Mapping[str, PolicyConfig] = MappingProxyType(
                 retention=Choice("none"),
             ),
             PolicyConfig(
+                "fcfs_ttl",
+                order=Choice("program_fcfs"),
+                placement=Choice("sticky"),
+                admission=Choice("unlimited"),
+                retention=Choice("fixed_ttl", (("ttl", 2.0),)),
+            ),
+            PolicyConfig(
                 "continuum",
-                order=Choice("program_fcfs", (("pinned_first", True),)),
+                order=_PINNED_FIRST,
                 placement=Choice("sticky"),
                 admission=Choice("unlimited"),
                 retention=Choice("continuum"),
+            ),
+            PolicyConfig(
+                "continuum_code",
+                order=_PINNED_FIRST,
+                placement=Choice("sticky"),
+                admission=Choice("unlimited"),
+                retention=Choice("continuum_code"),
+            ),
+            PolicyConfig(
+                "thunderagent",
+                order=Choice("fcfs"),
+                placement=Choice("thunderagent"),
+                admission=Choice("thunderagent"),
+                retention=Choice("none"),
+            ),
+            PolicyConfig(
+                "thunderagent_code",
+                order=Choice("fcfs"),
+                placement=_THUNDERAGENT_CODE,
+                admission=_THUNDERAGENT_CODE,
+                retention=Choice("none"),
+            ),
+            PolicyConfig(
+                "vllm_router",
+                order=Choice("fcfs"),
+                placement=Choice("vllm_router"),
+                admission=Choice("vllm_router"),
+                retention=Choice("none"),
+            ),
+            PolicyConfig(
+                "autellix",
+                order=Choice("attained_service"),
+                placement=Choice("short_anywhere"),
+                admission=Choice("unlimited"),
+                retention=Choice("none"),
+            ),
+            PolicyConfig(
+                "infercept",
+                order=Choice("program_fcfs"),
+                placement=Choice("sticky"),
+                admission=Choice("unlimited"),
+                retention=Choice("preserve_discard"),
+            ),
+            PolicyConfig(
+                "hexgen",
+                order=Choice("urgency"),
+                placement=Choice("balanced"),
+                admission=Choice("memory"),
+                retention=Choice("none"),
+            ),
+            PolicyConfig(
+                "hexgen_code",
+                order=Choice("urgency", (("shared_workflow", True),)),
+                placement=Choice("balanced", (("alpha", 0.0), ("cumulative", True), ("slow_weight", 0.5))),
+                admission=Choice("memory"),
+                retention=Choice("none"),
+            ),
+            PolicyConfig(
+                "llmd_las",
+                order=Choice("least_attained"),
+                placement=Choice("sticky"),
+                admission=Choice("saturation"),
+                retention=Choice("none"),
+            ),
+            PolicyConfig(
+                "past_future",
+                order=Choice("fcfs"),
+                placement=Choice("short_anywhere", (("short", 0),)),
+                admission=Choice("past_future"),
+                retention=Choice("none"),
             ),
             PolicyConfig(
                 "agentserve",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from enum import Enum
@@ -51,6 +52,8 @@ class Program:
     """The present gap has outlasted the admission policy's patience."""
     pin_until: Seconds = 0.0
     """Its KV is pinned until then; 0 if it is not."""
+    marked: bool = False
+    """It makes way as soon as none of its calls waits or runs."""
     ending: bool = False
     """No further call will come."""
     remaining_calls: int | None = None
@@ -84,6 +87,8 @@ class Call:
     """Its place in the waiting line."""
     aged: bool = False
     failed_on: tuple[EngineId, ...] = ()
+    bound: EngineId | None = None
+    """Where it waits for its turn, if the placement policy chooses when a call arrives."""
     engine: EngineId | None = None
     """Set while it is dispatched."""
     dispatched: Seconds = 0.0
@@ -125,6 +130,14 @@ class EngineState:
     """Uncached prompt tokens of calls that were sent and have no first token yet."""
     foreign: Tokens = 0
     """KV tokens in use by requests that are not ours, by the latest scrape."""
+    scraped: Seconds = -math.inf
+    """When the latest scrape began."""
+    scraped_running: int = 0
+    """Requests that ran at the latest scrape."""
+    kv_used: Tokens = 0
+    """KV tokens that requests referenced then."""
+    queued: int = 0
+    """Requests that waited inside the engine then."""
     drift: Tokens = 0
     """Our count of the running calls' tokens minus the engine's, at the latest scrape."""
 

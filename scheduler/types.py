@@ -50,6 +50,36 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class StepCost:
+    """What an engine's steps take in seconds, for policies that weigh memory or waiting against computing.
+
+    The coefficients are those of the simulator's step profiles: `prefill_attention` for each pair of a prefilled token
+    and a token it attends to, `decode_context` for each token in the context of a decoding request.
+    """
+
+    constant: Seconds
+    prefill_token: Seconds
+    prefill_attention: Seconds = 0.0
+    decode_request: Seconds = 0.0
+    decode_context: Seconds = 0.0
+
+    def prefill(self, tokens: Tokens, cached: Tokens = 0) -> Seconds:
+        """Prefilling `tokens` behind `cached` ones that need not be."""
+        if tokens <= 0:
+            return 0.0
+        pairs = tokens * (cached + (tokens + 1) / 2)
+        return self.constant + self.prefill_token * tokens + self.prefill_attention * pairs
+
+    def decode(self, batch: int, context: Tokens) -> Seconds:
+        """One step of `batch` decoding requests that have `context` tokens in all."""
+        return self.constant + self.decode_request * batch + self.decode_context * context
+
+
+DECODE_STEP: Seconds = 0.03
+"""A step of an engine whose steps nobody has measured."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSpec:
     """What an engine is and can do, as probed when it came up."""
 
@@ -64,3 +94,10 @@ class EngineSpec:
     """The engine orders its own waiting queue by request priority."""
     prefill_tokens_per_s: float = 2000.0
     """Starting value; the brain learns it from the calls it sees."""
+    cost: StepCost | None = None
+    """Measured or modelled, where there is a profile of the engine."""
+
+    @property
+    def steps(self) -> StepCost:
+        """`cost`, or a guess from the prefill rate."""
+        return self.cost or StepCost(DECODE_STEP, 1 / self.prefill_tokens_per_s)

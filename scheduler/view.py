@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scheduler.learned import Learned
 from scheduler.state import Call, EngineState, Program
-from scheduler.types import EngineId, ProgramKey, Seconds, Tokens
+from scheduler.types import EngineId, ProgramKey, Seconds, TenantId, Tokens
 
 
 @dataclass(slots=True)
@@ -18,10 +18,16 @@ class View:
     engines: Mapping[EngineId, EngineState]
     programs: Mapping[ProgramKey, Program]
     learned: Learned
+    weights: Mapping[TenantId, float] = field(default_factory=dict)
+    """Shares of tenants under contention, of those that were told; 1 for the others."""
 
     def prefill_seconds(self, engine: EngineState, tokens: Tokens) -> Seconds:
         """How long the engine takes to prefill that many uncached tokens."""
         return tokens / self.learned.prefill_rate(engine.id, engine.spec.prefill_tokens_per_s).value
+
+    def cold_prefill(self, engine: EngineState, tokens: Tokens) -> Seconds:
+        """How long the engine takes to prefill a prompt of which nothing is cached, attention included."""
+        return engine.spec.steps.prefill(tokens)
 
     def uncached(self, call: Call, engine: EngineState) -> Tokens:
         """Prompt tokens the engine would have to prefill, if it still has what it had of the program."""

@@ -12,25 +12,24 @@ from math import inf
 
 from scheduler.types import Seconds, Tokens
 from simulator.footprint import FULL_ATTENTION, Footprint
-from simulator.pace import Cadence, Pace
+from simulator.pace import Pace
 from simulator.request import Progress
-from simulator.rhythm import Rhythm
 from simulator.runs import Steps
 
 
 class Decoding:
     """The requests whose context has KV except for its last token. In each step every one of them takes part."""
 
-    def __init__(self, block_size: Tokens, footprint: Footprint, cadence: Cadence) -> None:
+    def __init__(self, block_size: Tokens, footprint: Footprint) -> None:
         self.steps = Steps()
         self.members: dict[Progress, None] = {}
         self._block_size = block_size
         self._footprint = footprint
-        self._cadence = cadence
         self._bases = 0
         self._phases = [0] * block_size
         """How many of them take a new block in the steps whose number has this remainder."""
-        self._rhythm = Rhythm(cadence)
+        self._loud: dict[Progress, None] = {}
+        """Those of whose every token an output tells."""
         self._marks: list[tuple[int, int, Progress]] = []
         """A heap of steps that give requests their last token, or the first that is to be told of again."""
         self._marked = 0
@@ -52,8 +51,8 @@ class Decoding:
         self.members[item] = None
         self._bases += table.base
         self._phases[(1 - table.base) % self._block_size] += 1
-        if item.produced > item.quiet:
-            self._rhythm.join(item, item.told_at, item.told - item.sampled)
+        if item.produced >= item.quiet:
+            self._loud[item] = None
         self._mark(item)
 
     def leave(self, item: Progress) -> None:
@@ -62,15 +61,15 @@ class Decoding:
         del self.members[item]
         self._bases -= table.base
         self._phases[(1 - table.base) % self._block_size] -= 1
-        self._rhythm.leave(item)
+        self._loud.pop(item, None)
         item.sampled += self.steps.ended
         table.base += self.steps.begun
         table.steps = None
 
     def hush(self, item: Progress) -> None:
         """The request's `quiet` has grown."""
-        if item.produced <= item.quiet:
-            self._rhythm.leave(item)
+        if item.produced < item.quiet:
+            self._loud.pop(item, None)
             self._mark(item)
 
     def blocks(self, steps: int) -> int:
@@ -100,27 +99,19 @@ class Decoding:
 
         The run ends with a step that has an output, or that ends at `until` or later.
         """
-        steps = int(min(self._first_mark(), self._rhythm.next_step)) - self.steps.ended
-        alarm = min(until, self._rhythm.next_alarm)
-        return min(steps, pace.steps_until(alarm)) if alarm < inf and pace.end(steps) > alarm else steps
+        if self._loud:
+            return 1
+        steps = self._first_mark() - self.steps.ended
+        return min(steps, pace.steps_until(until)) if until < inf and pace.end(steps) > until else steps
 
     def steps_within(self, blocks: int, limit: int) -> int:
         """How many steps they can take, of at most `limit`, if those after the first get no more than so many blocks."""
         return bisect_right(range(limit), blocks, key=self.blocks)
 
-    def due(self, now: Seconds) -> list[Progress]:
+    def due(self) -> list[Progress]:
         """Those with an output at the end of the step that has just ended."""
         finished = self._pass_marks()
-        found = self._rhythm.due(now, self.steps.ended)
-        return list(dict.fromkeys([*finished, *found])) if finished else found
-
-    def is_due(self, item: Progress, now: Seconds) -> bool:
-        """Whether a token that ends a prefill has an output."""
-        if item.produced in (1, item.request.output_tokens):
-            return True
-        cadence = self._cadence
-        due = item.produced >= item.told + cadence.tokens or now >= item.told_at + cadence.seconds
-        return due and item.produced > item.quiet
+        return list({**finished, **self._loud})
 
     def _mark(self, item: Progress) -> None:
         self._marked += 1
@@ -128,7 +119,7 @@ class Decoding:
 
     def _next_mark(self, item: Progress) -> int:
         tokens = item.request.output_tokens
-        if item not in self._rhythm:
+        if item not in self._loud:
             tokens = min(tokens, item.quiet + 1)
         return tokens - item.sampled
 
@@ -141,16 +132,16 @@ class Decoding:
             heappop(self._marks)
         return self._marks[0][0]
 
-    def _pass_marks(self) -> list[Progress]:
-        """Those that have their last token now. Others may be told of from here on."""
-        finished = []
+    def _pass_marks(self) -> dict[Progress, None]:
+        """Those that have their last token now. Others are told of from here on."""
+        finished: dict[Progress, None] = {}
         while self._marks and self._marks[0][0] <= self.steps.ended:
             step, _, item = heappop(self._marks)
             if not self._is_mark(item, step):
                 continue
             if item.produced == item.request.output_tokens:
-                finished.append(item)
+                finished[item] = None
             else:
-                self._rhythm.join(item, item.told_at, item.told - item.sampled)
+                self._loud[item] = None
                 self._mark(item)
         return finished

@@ -8,8 +8,10 @@ with the step that is under way then, as if they had been single.
 Modelled after vLLM 0.32 (`v1/core/sched/scheduler.py`, `v1/core/kv_cache_manager.py`, `v1/core/block_pool.py`):
 running requests go first and may preempt (recompute) the last or lowest-priority one when memory runs out; waiting
 ones follow in order, the head of line stops those behind it, and a prompt is admitted only if all of it fits; a
-prefill is cut into chunks by the step's token budget and shares steps with decodes. Not modelled: speculative
-decoding, LoRA limits, data and pipeline parallelism.
+prefill is cut into chunks by the step's token budget and shares steps with decodes; what comes during a step is looked
+at when it ends. Not modelled: speculative decoding, LoRA limits, data and pipeline parallelism, and asynchronous
+scheduling, with which vLLM plans a step while the one before it runs (its default on GPUs, off on CPUs): there a call
+waits for up to one step more than here.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from operator import attrgetter
 from typing import NamedTuple
@@ -27,7 +30,7 @@ from simulator.content import Context
 from simulator.decoding import Decoding
 from simulator.footprint import FULL_ATTENTION, Footprint
 from simulator.offload import OffloadTier
-from simulator.pace import EVERY_TOKEN, Cadence, Pace
+from simulator.pace import Pace
 from simulator.profile import StepProfile, StepWork
 from simulator.request import Output, Progress, Request
 from simulator.retention import Report, Retention
@@ -47,10 +50,11 @@ class RequestError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """The size of an engine and its rules; vLLM's names and its defaults for an API server on a CPU.
+    """The size of an engine and its rules, by vLLM's names.
 
     Raises:
-        ValueError: a size is below one or a limit out of its range, or a request of the greatest length would not fit into the KV memory.
+        ValueError: a size is below one or a limit out of its range, a step has less room than there may be requests, or
+            a request of the greatest length would not fit into the KV memory.
     """
 
     num_blocks: int = 256
@@ -75,6 +79,11 @@ class EngineConfig:
     """The speed at which contexts come back from there; it delays the step that they are admitted in."""
 
     def __post_init__(self) -> None:
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise ValueError(
+                f"max_num_batched_tokens is {self.max_num_batched_tokens}, but vLLM wants at least max_num_seqs, "
+                f"{self.max_num_seqs}: each running request takes a token of a step"
+            )
         sizes = (self.num_blocks, self.block_size, self.max_model_len, self.max_num_seqs, self.max_num_batched_tokens)
         if min(sizes) < 1:
             raise ValueError("an engine's sizes are at least 1")
@@ -106,7 +115,7 @@ class StepResult(NamedTuple):
 class Engine:
     """One engine. All times are the driver's, in seconds, and never go back."""
 
-    def __init__(self, config: EngineConfig, profile: StepProfile, cadence: Cadence = EVERY_TOKEN) -> None:
+    def __init__(self, config: EngineConfig, profile: StepProfile) -> None:
         self.config = config
         self.profile = profile
         self.preemptions = 0
@@ -117,13 +126,17 @@ class Engine:
         self._waiting = WaitingQueue(by_priority=config.priority)
         self._running: dict[Progress, None] = {}
         """In the order of admission."""
-        self._decoding = Decoding(config.block_size, config.footprint, cadence)
+        self._decoding = Decoding(config.block_size, config.footprint)
         self._others: dict[Progress, None] = {}
         """Those that run and do not decode."""
         self._chunks: dict[Progress, Tokens] = {}
         """What the step under way computes for requests that do not decode."""
         self._loading: Seconds = 0.0
         """By how much loading from the offload tier delays the step under way."""
+        self._inbox: list[Callable[[Seconds], None]] = []
+        """What came while a step was under way; vLLM looks at it between steps."""
+        self._coming: dict[Progress, None] = {}
+        """The requests in it."""
         self._pace: Pace | None = None
         self._planned = 0
         """How many steps the run under way has."""
@@ -146,7 +159,7 @@ class Engine:
     @property
     def waiting(self) -> int:
         """Requests that wait for admission, preempted ones among them."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._coming)
 
     @property
     def free_blocks(self) -> int:
@@ -177,30 +190,26 @@ class Engine:
         """
         context = Context(request.content)
         self._validate(request, context)
-        self._interrupt(now)
-        self._retention.expire(now)
-        self._retention.arrived(request, now)
         item = Progress(request, now, self._arrivals, Table(context=context))
         self._arrivals += 1
         self._requests[request.id] = item
-        self._waiting.push(item)
+        self._coming[item] = None
+        self._between_steps(partial(self._take_in, item), now)
 
     def abort(self, request_id: str, now: Seconds) -> None:
         """Drops a request wherever it is; one that has ended already is no error."""
         item = self._requests.get(request_id)
         if item is None:
             return
-        self._interrupt(now)
-        if item not in self._running:
-            self._waiting.remove(item)
-        self._end(item, now, finished=False)
+        if item in self._coming:
+            self._between_steps(partial(self._drop, item), now)
+        else:
+            self._interrupt(now)
+            self._drop(item, now)
 
     def retain(self, program: str, ttl: Seconds, now: Seconds) -> None:
         """Keeps the program's KV for `ttl` seconds from now, or from the end of its live request; 0 releases it."""
-        self._interrupt(now)
-        self._changes += 1
-        self._retention.expire(now)
-        self._retention.ask(program, ttl, now)
+        self._between_steps(partial(self._ask, program, ttl), now)
 
     def hush(self, request_id: str, tokens: Tokens) -> None:
         """Outputs before the request's last tell of more than so many tokens from now on.
@@ -225,9 +234,10 @@ class Engine:
             self._begin(min(self._planned, self._pace.steps_until(now)) - self._begun)
 
     def reports_since(self, cursor: int, now: Seconds) -> list[Report]:
-        """What became of pins after the first `cursor` reports, up to now."""
+        """What became of pins after the first `cursor` reports, up to the step under way."""
         self.advance(now)
-        self._retention.expire(now)
+        if self._pace is None:
+            self._retention.expire(now)
         return self._retention.reports_since(cursor)
 
     def step(self, now: Seconds) -> StepResult:
@@ -236,6 +246,9 @@ class Engine:
         if ends is not None and now < ends:
             return StepResult((), ends)
         outputs = self._complete(now)
+        inbox, self._inbox = self._inbox, []
+        for do in inbox:
+            do(now)
         self._retention.expire(now)
         if self._schedule():
             self._plan(now)
@@ -253,7 +266,7 @@ class Engine:
             raise IntegrityError("; ".join(faults))
 
     def _faults(self) -> Iterator[str]:
-        if Counter([*self._running, *self._waiting]) != Counter(self._requests.values()):
+        if Counter([*self._running, *self._waiting, *self._coming]) != Counter(self._requests.values()):
             yield "the requests and those in the queues differ"
         if Counter([*self._decoding.members, *self._others]) != Counter(list(self._running)):
             yield "the requests that decode and the others are not those that run"
@@ -274,6 +287,33 @@ class Engine:
             raise RequestError(f"request {request.id!r} is {length} tokens long, but its content has {context.tokens}")
         if context.shortest < 1:
             raise RequestError(f"request {request.id!r} has an extent of {context.shortest} tokens")
+
+    # --- between steps ----------------------------------------------------------------------------------------------
+
+    def _between_steps(self, do: Callable[[Seconds], None], now: Seconds) -> None:
+        """Does it at the end of the step under way, with which the run ends, or at once if there is none."""
+        if self._pace is None:
+            do(now)
+        else:
+            self._interrupt(now)
+            self._inbox.append(do)
+
+    def _take_in(self, item: Progress, now: Seconds) -> None:
+        del self._coming[item]
+        self._retention.expire(now)
+        self._retention.arrived(item.request, now)
+        self._waiting.push(item)
+
+    def _ask(self, program: str, ttl: Seconds, now: Seconds) -> None:
+        self._changes += 1
+        self._retention.expire(now)
+        self._retention.ask(program, ttl, now)
+
+    def _drop(self, item: Progress, now: Seconds) -> None:
+        if item.request.id in self._requests:
+            if item not in self._running:
+                self._waiting.remove(item)
+            self._end(item, now, finished=False)
 
     # --- steps under way --------------------------------------------------------------------------------------------
 
@@ -312,13 +352,12 @@ class Engine:
         self._pace = None
         decoding = self._decoding
         decoding.steps.ended = decoding.steps.begun
-        due = decoding.due(now)
+        due = decoding.due()
         for item in self._chunks:
             if not item.remaining:
                 item.sampled += 1
-                if decoding.is_due(item, now):
+                if item.produced in (1, item.request.output_tokens) or item.produced > item.quiet:
                     due.append(item)
-                    item.told, item.told_at = item.sampled, now
         self._chunks = {}
         due.sort(key=_turn)
         outputs = tuple(

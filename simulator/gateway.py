@@ -187,6 +187,7 @@ class Gateway:
     def _dispatch(self, action: Dispatch) -> None:
         call, station = self.live[action.call], self.stations[action.engine]
         call.engine, call.dispatched, call.ttl = action.engine, self._clock.now, action.ttl
+        call.expected = action.expected
         request = Request(
             id=call.id,
             prompt_tokens=call.prompt.tokens,
@@ -196,6 +197,7 @@ class Gateway:
             program=str(call.program.key) if station.model.plugin else "",
             rank=action.rank,
             ttl=action.ttl,
+            quiet=action.expected,
         )
         self._inbox.append(CallSent(self._clock.now, call.id))
         self._after(call.program.legs.engine + station.model.request_overhead, partial(self._submit, station, request))
@@ -222,6 +224,9 @@ class Gateway:
         for output in outputs:
             call = self.live[CallId(output.request)]
             call.produced, call.cached = output.produced, output.cached
+            if output.produced > call.expected:
+                call.expected = 2 * output.produced
+                station.engine.hush(output.request, call.expected)
             self._after(call.program.legs.engine, partial(self._hear, call, output))
 
     def _hear(self, call: LiveCall, output: Output) -> None:
@@ -251,7 +256,7 @@ class Gateway:
 
     def _pulse(self, station: Station, pulse: Pulse) -> None:
         now = self._clock.now
-        self._tell(EngineObserved(now, station.id, now, pulse.running, pulse.waiting, pulse.kv_used, pulse.retained))
+        self._tell(EngineObserved(now, station.id, now, pulse.running, pulse.waiting, pulse.kv_used, pulse.outputs))
 
 
 def _nobody(call: LiveCall) -> None:

@@ -144,6 +144,8 @@ class Ledger:
         if self._clock.now < samples.due and not station.idle:
             return
         pulse = station.pulse()
+        for name, produced in pulse.outputs:
+            self._gateway.live[name].produced = produced
         samples.add(
             EngineSample(
                 at=self._clock.now,

@@ -91,10 +91,12 @@ class LiveCall:
     engine: str = ""
     dispatched: Seconds = 0.0
     ttl: Seconds = 0.0
+    expected: Tokens = 0
+    """More output tokens than these are news to the brain."""
     first_token: Seconds = 0.0
     cached: Tokens = 0
     produced: Tokens = 0
-    """Output tokens that the engine told of last."""
+    """Output tokens, as far as the gateway knows."""
 
     def __post_init__(self) -> None:
         self.id = CallId(f"{self.program.id}:{self.call.id}")

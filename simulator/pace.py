@@ -1,12 +1,11 @@
-"""When the steps of a run end, and which of them are told to whoever drives the engine."""
+"""When the steps of a run end."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import ceil, inf, sqrt
+from math import ceil, sqrt
 from typing import NamedTuple
 
-from scheduler.types import Seconds, Tokens
+from scheduler.types import Seconds
 
 
 class Pace(NamedTuple):
@@ -31,20 +30,3 @@ class Pace(NamedTuple):
         while steps > 1 and self.end(steps - 1) >= when:
             steps -= 1
         return steps
-
-
-@dataclass(frozen=True, slots=True)
-class Cadence:
-    """Which of a request's tokens an output tells of: the first, the last, and of those between them each that is
-    `tokens` after the one told before, or the first to come `seconds` after it.
-    """
-
-    tokens: Tokens = 1
-    seconds: Seconds = inf
-
-    def __post_init__(self) -> None:
-        if self.tokens < 1 or not self.seconds > 0:
-            raise ValueError("a cadence has at least one token and more than no time")
-
-
-EVERY_TOKEN = Cadence()

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, ValidationError
 
-from scheduler.types import Seconds, Tokens
+from scheduler.types import Seconds, StepCost, Tokens
 
 
 class ProfileError(ValueError):
@@ -87,6 +87,18 @@ class StepProfile:
         """The speed of a long prefill, its attention and the constant cost of steps left out."""
         per_token = self.prefill_token + self.token
         return 1 / per_token if per_token else 1 / self.constant
+
+    @property
+    def cost(self) -> StepCost:
+        """What the brain is told. The floor under the tokens of a step becomes part of its constant."""
+        floor = self.token * self.token_floor
+        return StepCost(
+            constant=self.constant + floor,
+            prefill_token=self.prefill_token + self.token,
+            prefill_attention=self.prefill_attention,
+            decode_request=self.decode_request + (0.0 if floor else self.token),
+            decode_context=self.decode_context,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,9 +55,6 @@ class Progress:
     cached: Tokens | None = None
     sampled: Tokens = 0
     """Output tokens, without those of the steps that its table grows with."""
-    told: Tokens = 0
-    """Output tokens when an output last said so; while the request is in a `Rhythm`, that knows."""
-    told_at: Seconds = 0.0
     quiet: Tokens = field(init=False)
 
     def __post_init__(self) -> None:

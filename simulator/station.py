@@ -9,11 +9,10 @@ from math import floor, isfinite
 from time import perf_counter
 from typing import NamedTuple
 
-from scheduler.types import EngineId, EngineSpec, ProgramKey, Seconds
+from scheduler.types import CallId, EngineId, EngineSpec, ProgramKey, Seconds, Tokens
 from simulator.clock import Clock, Turn
 from simulator.engine import Engine
 from simulator.fleet import EngineModel
-from simulator.pace import Cadence
 from simulator.request import Output, Request
 from simulator.retention import Report
 
@@ -23,10 +22,6 @@ SCRAPE: Seconds = 5.0
 """Between two looks at an engine's gauges, as the gateway's supervisor looks."""
 
 
-CADENCE = Cadence(tokens=64, seconds=0.5)
-"""Of a stream, the brain hears every so many tokens or seconds, whichever comes first, as from the real gateway."""
-
-
 class Pulse(NamedTuple):
     """An engine's gauges; memory in tokens."""
 
@@ -34,6 +29,8 @@ class Pulse(NamedTuple):
     waiting: int
     kv_used: int
     retained: int | None
+    outputs: tuple[tuple[CallId, Tokens], ...]
+    """What the requests that run have produced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,7 @@ class Station:
     def __init__(self, model: EngineModel, clock: Clock, ears: Ears) -> None:
         self.model = model
         self.id = EngineId(model.name)
-        self.engine = Engine(model.config, model.profile, CADENCE)
+        self.engine = Engine(model.config, model.profile)
         self.calls = 0
         self.steps = 0
         self.busy: Seconds = 0.0
@@ -67,6 +64,8 @@ class Station:
         """When news of pins will be asked for."""
         self._scraping = False
         self._cursor = 0
+        self._ordered = False
+        """The answer to an order for a pin is still to come."""
 
     @property
     def idle(self) -> bool:
@@ -84,6 +83,7 @@ class Station:
             max_num_seqs=config.max_num_seqs,
             retention=self.model.plugin,
             priority=config.priority,
+            cost=self.model.profile.cost,
         )
 
     def submit(self, request: Request) -> None:
@@ -119,7 +119,10 @@ class Station:
             self.busy += now - self._began
         self._due = None
         self._expect(following)
-        if self.engine.retention.cursor != self._cursor:
+        if self._ordered:
+            self._ordered = False
+            self._tell_reports()
+        elif self.engine.retention.cursor != self._cursor:
             self._ask_after(now)
         if outputs:
             self._ears.outputs(self, outputs)
@@ -133,12 +136,14 @@ class Station:
         self._ask_after(self._clock.now + ttl)
 
     def order(self, program: ProgramKey, ttl: Seconds) -> None:
-        """An order for a program's pin reaches the engine; its answer carries news."""
+        """An order for a program's pin reaches the engine; its answer, at the end of a step, carries news."""
         self.engine.retain(str(program), ttl, self._clock.now)
-        if self.engine.next_time is not None:
-            self._expect(self.engine.next_time)
         self.watch(ttl)
-        self._tell_reports()
+        if self.idle:
+            self._tell_reports()
+        else:
+            self._ordered = True
+            self._expect(self.engine.next_time)
 
     def _ask_after(self, when: Seconds) -> None:
         """The gateway's first question after that time is one with an answer."""
@@ -164,10 +169,11 @@ class Station:
     def pulse(self) -> Pulse:
         """The engine's gauges now."""
         engine, config = self.engine, self.model.config
-        engine.advance(self._clock.now)
+        progress = engine.progress(self._clock.now)
         used = (config.num_blocks - engine.free_blocks) * config.block_size
         retained = engine.retention.protected_blocks * config.block_size if self.model.plugin else None
-        return Pulse(engine.running, engine.waiting, used, retained)
+        outputs = tuple((CallId(name), produced) for name, produced in progress.items() if produced)
+        return Pulse(engine.running, engine.waiting, used, retained, outputs)
 
     def _scrape(self) -> None:
         self._ears.pulse(self, self.pulse())

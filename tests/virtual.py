@@ -39,7 +39,7 @@ class Stock:
     def handle(self, event: Event) -> Decision:
         if not isinstance(event, CallArrived):
             return Decision((), None)
-        return Decision((Dispatch(event.call, EngineId("e"), 0, 0, 0.0, Why.DIRECT, 0.0),), None)
+        return Decision((Dispatch(event.call, EngineId("e"), 0, 0, 0.0, Why.DIRECT, 0.0, event.max_output or 0),), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ class _Report(BaseModel):
 class _Pins(BaseModel):
     cursor: int
     reports: list[_Report]
-    protected_tokens: Tokens
 
 
 class AttachedEngine:
@@ -48,7 +47,7 @@ class AttachedEngine:
         """Probes it. Raises `EngineError` if it does not answer or cannot be served."""
         self._spec = await probe(self._leg, self._known, progress)
         if self._spec.retention:
-            self._cursor = (await self._pins()).cursor
+            self._cursor = read(self.name, await self._leg.get(PINS_PATH), _Pins).cursor
         return self._spec
 
     async def open(self, path: str, headers: Mapping[str, str], body: bytes) -> HttpReply:
@@ -77,8 +76,7 @@ class AttachedEngine:
             raise EngineError(f"engine {self.name} has a metrics page that cannot be read: {error}") from error
         if scrape is None:
             raise EngineError(f"engine {self.name} has no vLLM metrics at {answer.request.url}")
-        retained = (await self._pins()).protected_tokens if self._spec.retention else None
-        return Pulse(scrape.running, scrape.waiting, round(scrape.kv_usage * self._spec.kv_tokens), retained)
+        return Pulse(scrape.running, scrape.waiting, round(scrape.kv_usage * self._spec.kv_tokens))
 
     async def pin(self, orders: Sequence[PinOrder]) -> list[PinReport]:
         """Sets and releases pins and returns the reports since the last time; without the plugin, none."""
@@ -93,6 +91,3 @@ class AttachedEngine:
     async def stop(self) -> None:
         """Closes the connections."""
         await self._leg.aclose()
-
-    async def _pins(self) -> _Pins:
-        return read(self.name, await self._leg.get(PINS_PATH), _Pins)

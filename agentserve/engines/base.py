@@ -40,12 +40,11 @@ class PinReport:
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """One scrape of an engine: `kv_used` is what running requests reference, `retained` what pins protect."""
+    """One scrape of an engine: `kv_used` is what running requests reference."""
 
     running: int
     waiting: int
     kv_used: Tokens
-    retained: Tokens | None
 
 
 class Reply(Protocol):

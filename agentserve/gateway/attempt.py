@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -13,11 +12,7 @@ from agentserve.gateway.interrupt import CallInterruptedError
 from agentserve.gateway.request import Request
 from agentserve.gateway.stream import StreamReader
 from scheduler.events import FailureReason
-from scheduler.types import Seconds, Tokens
-
-PROGRESS_TOKENS: Tokens = 64
-PROGRESS_SECONDS: Seconds = 0.5
-"""The brain hears of a stream every so many tokens or seconds, whichever comes first."""
+from scheduler.types import Tokens
 
 PassOn = Callable[[bytes], Awaitable[None]]
 """Takes a piece of a stream for the client; returns when more may come."""
@@ -115,24 +110,21 @@ class Attempt:
 
 
 class _Progress:
-    """Tells the brain how far a stream has come, neither too often nor too seldom."""
+    """Tells the brain how far a stream has come when that is news to it."""
 
     def __init__(self, driver: Driver, ticket: Ticket) -> None:
         self._driver = driver
         self._ticket = ticket
-        self._loop = asyncio.get_running_loop()
-        self._tokens: Tokens = 0
-        self._at: Seconds = 0.0
+        self._expected: Tokens = 0 if ticket.dispatch is None else ticket.dispatch.expected
 
     def note(self, reader: StreamReader) -> None:
         """Looks at the reader after each chunk."""
         if not reader.started:
             return
-        now = self._loop.time()
-        if not self._tokens:
-            self._driver.first_token(self._ticket)
-        elif reader.tokens - self._tokens >= PROGRESS_TOKENS or now - self._at >= PROGRESS_SECONDS:
-            self._driver.progressed(self._ticket, reader.tokens)
-        else:
-            return
-        self._tokens, self._at = reader.tokens, now
+        ticket = self._ticket
+        if not ticket.output:
+            self._driver.first_token(ticket)
+        ticket.output = max(reader.tokens, 1)
+        if ticket.output > self._expected:
+            self._driver.progressed(ticket)
+            self._expected = 2 * ticket.output

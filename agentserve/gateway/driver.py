@@ -48,6 +48,8 @@ class Ticket:
         self.over = False
         self.dispatch: Dispatch | None = None
         """The latest; None while the call waits."""
+        self.output: Tokens = 0
+        """Output tokens so far."""
         self.whole = Interruptible()
         self.attempt = Interruptible()
         self._decision = _future()
@@ -66,6 +68,7 @@ class Ticket:
     def wait_again(self) -> None:
         """Back to waiting, after a dispatch that failed."""
         self.dispatch = None
+        self.output = 0
         self.attempt = Interruptible()
         self._decision = _future()
 
@@ -160,9 +163,9 @@ class Driver:
         self.metrics.ttft_seconds.labels(ticket.model).observe(now - ticket.arrived)
         self.handle(CallFirstToken(now, ticket.call))
 
-    def progressed(self, ticket: Ticket, output: Tokens) -> None:
-        """The call has `output` tokens."""
-        self.handle(CallProgressed(self.now(), ticket.call, output))
+    def progressed(self, ticket: Ticket) -> None:
+        """The call has more output than the brain expects."""
+        self.handle(CallProgressed(self.now(), ticket.call, ticket.output))
 
     def dispatch_failed(self, ticket: Ticket, engine: EngineId, reason: FailureReason) -> None:
         """The engine did not take the call; the next decision follows."""
@@ -230,7 +233,12 @@ class Driver:
         """A scrape that began at `as_of` by the loop's clock."""
         at = self.now()
         begun = min(at, max(0.0, as_of - self._start))
-        self.handle(EngineObserved(at, engine.name, begun, pulse.running, pulse.waiting, pulse.kv_used, pulse.retained))
+        outputs = tuple(
+            (ticket.call, ticket.output)
+            for ticket in self._tickets.values()
+            if ticket.output and ticket.dispatch is not None and ticket.dispatch.engine == engine.name
+        )
+        self.handle(EngineObserved(at, engine.name, begun, pulse.running, pulse.waiting, pulse.kv_used, outputs))
 
     def _pin_reported(self, engine: EngineId, report: PinReport) -> None:
         self.metrics.pins.labels(engine, report.outcome.value).inc()

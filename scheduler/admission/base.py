@@ -1,9 +1,10 @@
-"""Admission: whether a call may enter the engine it was placed on now."""
+"""Admission: whether a call may enter the engine it was placed on now, and which programs have to make way."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from scheduler.state import Call, EngineState, Program
 from scheduler.types import Seconds
@@ -14,21 +15,19 @@ class Verdict(Enum):
     """The answer to a call at the head of the line."""
 
     ADMIT = "admit"
-    SKIP = "skip"
-    """Not this one; those behind it may be asked."""
     STOP = "stop"
-    """Not this one, and none behind it before it: the engine is closed to newcomers for now."""
+    """Not now, and none behind it before it: the engine is closed to newcomers for now."""
 
 
 class Admission(Protocol):
-    """An admission policy. Calls of programs that are members of an engine are not asked about: they enter."""
+    """An admission policy."""
 
     def holds(self, view: View, call: Call) -> bool:
         """Whether the call has to stand in line, and to be admitted from there."""
         ...
 
     def verdict(self, view: View, call: Call, engine: EngineState) -> Verdict:
-        """Whether the call's program may become a member of the engine now."""
+        """Whether the call may enter the engine now; its program becomes a member there."""
         ...
 
     def longest_wait(self, view: View, call: Call) -> Seconds:
@@ -45,4 +44,40 @@ class Admission(Protocol):
 
     def patience(self, view: View, program: Program) -> Seconds:
         """How long a gap may last until the program makes way: it keeps its KV only while nobody needs the room."""
+        ...
+
+
+class Occasion(Enum):
+    """Why an overseer is asked."""
+
+    TICK = "tick"
+    ARRIVAL = "arrival"
+    FINISH = "finish"
+
+
+class Ruling(NamedTuple):
+    """Where a program belongs from now on.
+
+    With an engine, it is a member there, and its waiting calls go there. With None, it makes way: at once in a gap, and
+    when the last of its running calls is answered otherwise.
+    """
+
+    program: Program
+    engine: EngineState | None
+
+
+@runtime_checkable
+class Overseer(Admission, Protocol):
+    """An admission policy that also decides on all programs together, from time to time."""
+
+    @property
+    def period(self) -> Seconds:
+        """Seconds between ticks. There are none while no program is known."""
+        ...
+
+    def review(self, view: View, waiting: Sequence[Call], occasion: Occasion) -> Iterator[Ruling]:
+        """Rulings, each carried out before the next is asked for. `waiting` is the line as it was at first.
+
+        Asked at every tick, after the arrival of a call that stands in line or was sent, and after the end of one.
+        """
         ...

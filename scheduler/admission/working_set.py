@@ -45,7 +45,7 @@ class WorkingSet:
     min_return: float = 0.3
 
     def holds(self, view: View, call: Call) -> bool:
-        return not call.program.served
+        return not (call.program.member or call.program.served)
 
     def verdict(self, view: View, call: Call, engine: EngineState) -> Verdict:
         if not engine.running:

@@ -1,8 +1,8 @@
-"""Fairness: whose turn it is between tenants. Asked first, once for each call that joins the line."""
+"""Fairness: whose turn it is between tenants. Asked first."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from scheduler.state import Call
 from scheduler.view import View
@@ -10,6 +10,9 @@ from scheduler.view import View
 
 class Fairness(Protocol):
     """A fairness policy."""
+
+    moving: ClassVar[bool]
+    """Turns change while calls wait: tenants are asked for theirs anew for each call that may go."""
 
     def turn(self, view: View, call: Call) -> float:
         """The tenant's turn: calls with a smaller one go before all others."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from scheduler.state import Call
 from scheduler.view import View
 
 
 class Order(Protocol):
-    """An order policy whose keys do not change while a call waits."""
+    """An order policy."""
+
+    moving: ClassVar[bool]
+    """Keys change while calls wait: those at the head are asked for anew whenever something may go."""
 
     def key(self, view: View, call: Call) -> float:
         """The call's place in line, smaller first; ties go to the call that arrived first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from scheduler.state import Call
 from scheduler.view import View
@@ -11,6 +12,8 @@ from scheduler.view import View
 @dataclass(frozen=True, slots=True)
 class Fcfs:
     """Calls in order of arrival."""
+
+    moving: ClassVar[bool] = False
 
     def key(self, view: View, call: Call) -> float:
         return 0.0

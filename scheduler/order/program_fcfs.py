@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from scheduler.state import Call
 from scheduler.view import View
@@ -18,6 +19,8 @@ class ProgramFcfs:
     With `pinned_first`, calls that return to a live pin go before all others (Continuum, arXiv 2511.02230, whose
     waiting order is: programs with a live pin, then program first arrival).
     """
+
+    moving: ClassVar[bool] = False
 
     pinned_first: bool = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from scheduler.admission.base import Admission, Verdict
 from scheduler.state import Call, EngineState
@@ -17,6 +18,8 @@ class Sticky:
     A program moves only when another engine is `margin` times faster to its first token. A new one goes where the
     greatest share of memory is free.
     """
+
+    binds: ClassVar[bool] = False
 
     margin: float = 1.5
 

@@ -47,7 +47,10 @@ class Parameter(NamedTuple):
 
 
 RANGES: Mapping[Parameter, Range] = {
+    Parameter("order", "expected_remaining", "ageing"): Range(0.01, 1.0, Scale.LOG),
+    Parameter("order", "urgency", "slo_scale"): Range(2.0, 15.0, Scale.LOG),
     Parameter("placement", "sticky", "margin"): Range(1.0, 10.0, Scale.LOG),
+    Parameter("placement", "balanced", "alpha"): Range(0.0, 0.5),
     Parameter("admission", "working_set", "limit"): Range(0.6, 1.5),
     Parameter("admission", "working_set", "growth"): Range(0.0, 1.5),
     Parameter("admission", "working_set", "gap_quantile"): Range(0.5, 0.99),
@@ -65,6 +68,28 @@ FIXED: Mapping[Parameter, str] = {
     Parameter("retention", "continuum", "k"): "a constant of the published rule",
 }
 """The numbers that a search leaves alone, and why."""
+
+PUBLISHED = frozenset(
+    {
+        "attained_service",
+        "balanced",
+        "continuum_code",
+        "edf",
+        "least_attained",
+        "least_laxity",
+        "memory",
+        "modified_due_date",
+        "past_future",
+        "preserve_discard",
+        "saturation",
+        "short_anywhere",
+        "thunderagent",
+        "urgency",
+        "virtual_token_counter",
+        "vllm_router",
+    }
+)
+"""Policies whose other numbers are constants of the rules they follow."""
 
 
 @dataclass(frozen=True, slots=True)

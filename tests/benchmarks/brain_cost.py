@@ -123,16 +123,18 @@ class Mill:
         self.wakeup = decision.next_wakeup
         for action in decision.actions:
             if isinstance(action, Dispatch):
-                self.serve(action.call)
+                self.serve(action)
         self.follow(event)
 
-    def serve(self, call: CallId) -> None:
+    def serve(self, dispatch: Dispatch) -> None:
+        call, expected = dispatch.call, dispatch.expected
         now, output = self.now, self.random.randint(20, 200)
         self.at(now, CallSent(now, call))
         first = now + self.random.random()
         self.at(first, CallFirstToken(first, call))
-        for step in range(64, output, 64):
-            self.at(first + step / 50, CallProgressed(0.0, call, step))
+        while (expected := expected + 1) < output:  # as drivers tell: more than expected, then twice as much
+            self.at(first + expected / 50, CallProgressed(0.0, call, expected))
+            expected *= 2
         prompt = CONTEXT // 2 + self.turn[self.program_of[call]] * CONTEXT // TURNS
         self.at(first + output / 50, CallFinished(0.0, call, Usage(prompt, output, prompt // 2), ("bash",)))
 

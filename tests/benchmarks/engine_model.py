@@ -2,9 +2,9 @@
 
 Two loads: a coding agent's (contexts that grow to 100,000 tokens, about 97 % of each prompt cached, memory for a part
 of the programs only, pins through the gaps) and short calls. Each is run on one engine whose profile is a big GPU's.
-The cadence is the gateway's: an output every 64 tokens or 0.5 s of a call.
+As for the gateway's brain, outputs tell of a call's first token, of its last, and when it has more than was expected.
 
-    python -m tests.benchmarks.engine_model [--json FILE] [--profile] [--quiet]
+    python -m tests.benchmarks.engine_model [--json FILE] [--profile]
 """
 
 from __future__ import annotations
@@ -24,12 +24,10 @@ from pathlib import Path
 
 from simulator.content import Extent
 from simulator.engine import Engine, EngineConfig
-from simulator.pace import Cadence
 from simulator.profile import StepProfile
 from simulator.request import Request
 
 GPU = StepProfile("gpu", "round numbers of a big GPU", 0.008, 5e-5, 1e-9, 2e-5, 2e-8)
-CADENCE = Cadence(tokens=64, seconds=0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +94,10 @@ class Cost:
 class Mill:
     """The programs of a load, on one engine."""
 
-    def __init__(self, load: Load, seed: int, *, quiet: bool) -> None:
+    def __init__(self, load: Load, seed: int) -> None:
         self.load = load
-        self.quiet = load.output if quiet else 0
         self.random = random.Random(seed)
-        self.engine = Engine(load.config, GPU, CADENCE)
+        self.engine = Engine(load.config, GPU)
         self.due: list[tuple[float, int, int]] = []
         self.contexts: dict[int, tuple[Extent, ...]] = {}
         self.turns: dict[int, int] = {}
@@ -140,7 +137,7 @@ class Mill:
         self.contexts[program] = context
         self.prompt += tokens
         name = str(program)
-        request = Request(f"{name}:{turn}", tokens, output, context, program, name, program, load.ttl, quiet=self.quiet)
+        request = Request(f"{name}:{turn}", tokens, output, context, program, name, program, load.ttl, self.load.output)
         begin = time.process_time_ns()
         self.engine.add(request, self.now)
         if self.engine.next_time is None:
@@ -152,7 +149,7 @@ class Mill:
         begin = time.process_time_ns()
         outputs = self.engine.step(self.now).outputs
         for output in outputs:
-            if self.quiet and self.quiet < output.produced:
+            if output.produced > self.load.output:
                 self.engine.hush(output.request, 2 * output.produced)
         self.spent += time.process_time_ns() - begin
         self.events += 1
@@ -197,11 +194,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--profile", action="store_true", help="show where the time goes")
-    parser.add_argument(
-        "--quiet",
-        action="store_true",
-        help="progress only of calls longer than the mean, and then than twice what was told",
-    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     out, costs = sys.stdout, []
@@ -209,7 +201,7 @@ def main() -> None:
         profiler = cProfile.Profile()
         if options.profile:
             profiler.enable()
-        cost = Mill(load, options.seed, quiet=options.quiet).run()
+        cost = Mill(load, options.seed).run()
         profiler.disable()
         costs.append(cost)
         out.write(f"{cost.load}: {cost.calls} calls, {cost.calls_per_s} calls/s, {cost.us_per_call} us a call, ")

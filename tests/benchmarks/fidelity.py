@@ -43,6 +43,7 @@ from simulator.profile import SavedProfile, read_profile, save_profile, shipped
 from tests.benchmarks import programs as benchmark
 from workloads.arrivals import poisson
 from workloads.client import replay
+from workloads.distributions import LogNormal, Uniform
 from workloads.generate import SMALL, Profile, generate
 from workloads.program import CallRef, Program, SharedPrefix
 from workloads.records import CallRecord, percentile, read_records, write_records
@@ -51,6 +52,16 @@ POLICIES = ("vllm", "continuum", "agentserve")
 SIZE = EngineSize(demo_model.DEFAULT_PATH)
 SHIPPED = shipped("cpu-smollm2")
 SHARING = replace(SMALL, name="sharing", prefix=(SharedPrefix("fidelity", 400),), window_tokens=3800)
+
+SHORT = replace(
+    SMALL,
+    name="short",
+    gap_s=LogNormal(0.3, 0.5, cut=1.0),
+    first=Uniform(100, 300),
+    result=Uniform(20, 60),
+    window_tokens=1024,
+)
+"""So short that many of them decode at once without waiting for memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +90,11 @@ LOADS = (
 CALIBRATION = (
     Load("one or two at a time", SMALL, 0.06, 901, share=0.25),
     Load("a few at a time", SMALL, 0.12, 902, share=0.5),
+    Load("many short ones", SHORT, 0.5, 903, share=1.2),
 )
-"""Programs to fit the profile to. None of them waits for memory, which would be taken for slow steps."""
+"""Programs to fit the profile to. None of them waits for memory, which would be taken for slow steps; the last tell what
+a request costs in a batch from what its context costs.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
     python -m tests.benchmarks.simulator_speed [--json FILE] [--traces FOLDER] [--rust PYTHON] [--loads NAME,...]
 
 Loads: `chains` (coding agents with contexts of up to 100k tokens), `short` (calls of a few hundred tokens in stages,
-as Text-to-SQL), `mooncake` and `sessions` (public traces, where the folder has them). With `--rust`, the Mooncake
-trace is replayed by ai-dynamo's offline replay too, in the same run, by the Python that has it installed.
+as Text-to-SQL), `mooncake`, `sessions` and `text2sql` (public traces, where the folder has them), and `million`, only
+if it is named: a million short calls, streamed. Each replay has a process of its own, for its memory. With `--rust`,
+the Mooncake trace is replayed by ai-dynamo's offline replay too, by turns, by the Python that has it installed.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 
@@ -66,7 +69,7 @@ class Speed:
     world_share: float
     brain_us_per_event: float
     peak_mb: float
-    """Of the process so far."""
+    """Of the process, programs included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class Load:
 
     fleet: tuple[EngineModel, ...]
     programs: Callable[[], Iterable[Program]]
+    streamed: bool = False
+    """Programs are made as they arrive, which then counts as time of the world."""
 
 
 def chains(programs: int = 60) -> Iterator[Program]:
@@ -113,8 +118,11 @@ def loads(traces: Path) -> Mapping[str, Load]:
     known = {
         "chains": Load(h100("4xH100"), chains),
         "short": Load(h100("2xH100"), stages),
+        "million": Load(h100("2xH100"), partial(stages, 102_000), streamed=True),
     }
     mooncake, sessions = traces / "mooncake-fast25", traces / "weka-claude-code" / "sessions.tar.xz"
+    if (traces / "text2sql").exists():
+        known["text2sql"] = Load(h100("2xH100"), partial(_queries, traces / "text2sql"))
     if mooncake.exists():
         known["mooncake"] = Load(h100("4xH100"), partial(load, mooncake, context_tokens=120_000))
     if sessions.exists():
@@ -127,9 +135,17 @@ def _sessions(path: Path) -> Iterator[Program]:
     return poisson_arrivals(load(path, context_tokens=120_000, gaps="redrawn"), 0.05, 1)
 
 
-def measure(name: str, load: Load, policy: str) -> Speed:
+def _queries(folder: Path) -> Iterator[Program]:
+    """The queries of the public trace ten times over, under other names."""
+    queries = list(load(folder, context_tokens=120_000))
+    copies = (replace(query, id=f"{query.id}/{copy}") for copy in range(10) for query in queries)
+    return poisson_arrivals(copies, 1.0, 1)
+
+
+def measure(name: str, traces: Path, policy: str) -> Speed:
     """Replays a load once. Reading it is not counted."""
-    programs = list(load.programs())
+    load = loads(traces)[name]
+    programs = load.programs() if load.streamed else list(load.programs())
     simulation = simulate(iter(programs), load.fleet, PRESETS[policy], seed=1)
     cost, calls = simulation.cost, sum(program.calls for program in simulation.programs)
     brain, engines = cost.brain / cost.wall, cost.engines / cost.wall
@@ -169,12 +185,16 @@ def main() -> None:
     parser.add_argument("--rust", metavar="PYTHON")
     parser.add_argument("--loads")
     parser.add_argument("--policies", default="vllm,agentserve")
+    parser.add_argument("--repetitions", type=int, default=1)
     options = parser.parse_args()
-    known = loads(options.traces)
-    chosen = options.loads.split(",") if options.loads else list(known)
-    found = []
-    for name, policy in ((name, policy) for name in chosen for policy in options.policies.split(",")):
-        speed = measure(name, known[name], policy)
+    usual = [name for name in loads(options.traces) if name != "million"]
+    chosen = options.loads.split(",") if options.loads else usual
+    found: list[dict[str, object]] = []
+    rusts: dict[int, list[float]] = {}
+    runs = [(name, policy) for name in chosen for policy in options.policies.split(",")] * options.repetitions
+    for name, policy in runs:
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            speed = process.submit(measure, name, options.traces, policy).result()
         found.append(asdict(speed))
         sys.stdout.write(
             f"{name:10} {policy:11} {speed.calls_per_s:8,.0f} calls/s  {speed.events_per_call:5.1f} events/call  "
@@ -182,12 +202,12 @@ def main() -> None:
             f"{speed.brain_us_per_event:.1f} us each)  engines {speed.engine_share:.0%} "
             f"({speed.steps_per_call:.1f} steps/call)  world {speed.world_share:.0%}  peak {speed.peak_mb:,.0f} MB\n"
         )
-    rusts = {}
-    if options.rust:
-        trace = next(islice((options.traces / "mooncake-fast25").glob("*.jsonl"), 1))
-        rusts = {workers: rust(options.rust, trace, workers) for workers in (4, 8)}
-        for workers, rate in rusts.items():
-            sys.stdout.write(f"mooncake   rust replay, {workers} workers: {rate:,.0f} calls/s\n")
+        sys.stdout.flush()
+        if options.rust and name == "mooncake":
+            trace = next(islice((options.traces / "mooncake-fast25").glob("*.jsonl"), 1))
+            for workers in (4, 8):
+                rusts.setdefault(workers, []).append(rust(options.rust, trace, workers))
+                sys.stdout.write(f"mooncake   rust replay, {workers} workers: {rusts[workers][-1]:,.0f} calls/s\n")
     if options.json is not None:
         options.json.write_text(json.dumps({"loads": found, "rust_calls_per_s": rusts}, indent=1) + "\n")
 

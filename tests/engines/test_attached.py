@@ -159,7 +159,7 @@ async def test_a_server_without_a_health_route_is_healthy_as_long_as_it_answers(
 async def test_a_pulse_is_in_tokens(mock: MockEngine, engine: AttachedEngine) -> None:
     await engine.start(ignore)
     mock.pins = '{"cursor": 9, "reports": [], "protected_tokens": 96}'
-    assert await engine.observe() == Pulse(running=3, waiting=2, kv_used=4096, retained=96)
+    assert await engine.observe() == Pulse(running=3, waiting=2, kv_used=4096)
 
 
 async def test_a_page_that_is_not_vllms_gives_no_pulse(mock: MockEngine, engine: AttachedEngine) -> None:

@@ -13,7 +13,7 @@ from scheduler.types import EngineId, EngineSpec
 from tests.engines.mock_engine import eventually
 
 SPEC = EngineSpec(models=("m",), kv_tokens=8192, block_size=32, max_model_len=4096)
-PULSE = Pulse(1, 0, 100, None)
+PULSE = Pulse(1, 0, 100)
 
 
 class ScriptedEngine:

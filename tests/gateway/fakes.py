@@ -131,7 +131,7 @@ class FakeEngine:
         return True
 
     async def observe(self) -> Pulse:
-        return Pulse(running=0, waiting=0, kv_used=0, retained=0)
+        return Pulse(running=0, waiting=0, kv_used=0)
 
     async def pin(self, orders: Sequence[PinOrder]) -> list[PinReport]:
         self.asked.set()

@@ -30,7 +30,7 @@ async def test_an_engine_that_comes_back_is_used_again() -> None:
 
 async def test_what_a_scrape_says_reaches_the_brain() -> None:
     async with world() as w:
-        w.driver.engine_observed(w.engine, asyncio.get_running_loop().time(), Pulse(1, 0, 640, 0))
+        w.driver.engine_observed(w.engine, asyncio.get_running_loop().time(), Pulse(1, 0, 640))
         assert w.brain.engines[w.engine.name].foreign == 640, "blocks in use that are none of ours"
 
 

@@ -90,7 +90,7 @@ def test_no_call_waits_longer_than_the_policy_allows() -> None:
     world.later(299.0)
     assert starving in world.waiting
     world.later(1.0)
-    assert last(world) == Dispatch(starving, EngineId("a"), 1, 1, 30.0, Why.AGED, 300.0)
+    assert last(world) == Dispatch(starving, EngineId("a"), 1, 1, 30.0, Why.AGED, 300.0, 50)
 
 
 def test_programs_that_never_come_back_soon_reserve_nothing_after_their_answer() -> None:

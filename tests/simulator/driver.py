@@ -21,6 +21,7 @@ def request(
     program: str = "",
     rank: int | None = None,
     ttl: float = 0.0,
+    quiet: int = 0,
 ) -> Request:
     """A request for `output` tokens; its answer is the content `answer` (its own if None)."""
     context = [*extents, (hash(tuple(map(ord, name))) if answer is None else answer, output)]
@@ -33,6 +34,7 @@ def request(
         program=program,
         rank=rank,
         ttl=ttl,
+        quiet=quiet,
     )
 
 

@@ -12,7 +12,7 @@ from simulator.engine import EngineConfig
 from simulator.footprint import Footprint
 from tests.simulator.driver import Drive, request
 
-CONFIG = EngineConfig(num_blocks=16, block_size=4, max_model_len=64, max_num_batched_tokens=64)
+CONFIG = EngineConfig(num_blocks=16, block_size=4, max_model_len=64, max_num_seqs=16, max_num_batched_tokens=64)
 footprints = st.builds(Footprint, st.floats(0, 1), st.integers(1, 100))
 
 

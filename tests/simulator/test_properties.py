@@ -69,7 +69,7 @@ configs = st.builds(
     block_size=st.just(4),
     max_model_len=st.just(32),
     max_num_seqs=st.integers(1, 5),
-    max_num_batched_tokens=st.integers(1, 20),
+    max_num_batched_tokens=st.integers(5, 20),
     priority=st.booleans(),
     guard=st.booleans(),
 )

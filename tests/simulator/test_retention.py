@@ -166,7 +166,8 @@ def test_a_pin_survives_the_abort_of_its_programs_call() -> None:
     drive.step()
     drive.engine.abort("second", drive.now)
     assert drive.engine.retention.protected_blocks == 3
-    drive.wait(9)
+    drive.step()
+    drive.wait(8)
     assert EXPIRED not in [report.outcome for report in reports(drive)]
     drive.wait(2)
     assert reports(drive)[-1] == ("p", EXPIRED, 12)

@@ -30,7 +30,7 @@ from simulator.engine import EngineConfig
 from simulator.gateway import SimulationError
 from simulator.ledger import Detail
 from simulator.network import Constant, Network
-from simulator.station import CADENCE, SCRAPE
+from simulator.station import SCRAPE
 from simulator.world import simulate
 from tests.simulator.worlds import Recorded, chain, fleet, small
 from workloads.distributions import Uniform
@@ -110,14 +110,8 @@ def test_the_brain_hears_what_the_gateway_would_tell_it() -> None:
     assert (type(sent), type(first), sent.at) == (CallSent, CallFirstToken, arrived.at)
     assert isinstance(finished, CallFinished)
     assert (finished.tools, finished.usage.output if finished.usage else 0) == (("bash",), 200)
-    told, at = 1, first.at
-    for event in progress:
-        assert isinstance(event, CallProgressed)
-        step = 0.04
-        assert event.output - told <= CADENCE.tokens
-        assert CADENCE.seconds <= event.at - at <= CADENCE.seconds + step or event.output - told == CADENCE.tokens
-        told, at = event.output, event.at
-    assert 200 - told <= CADENCE.tokens
+    assert [event.output for event in progress if isinstance(event, CallProgressed)] == [129], "128 are expected"
+    assert len(progress) == 1
     last = run.of("p:1")[0]
     assert isinstance(last, CallArrived)
     assert last.final
@@ -125,6 +119,8 @@ def test_the_brain_hears_what_the_gateway_would_tell_it() -> None:
     seconds = [event.at for event in run.events if isinstance(event, EngineObserved)]
     assert seconds
     assert all(later - sooner >= SCRAPE for sooner, later in pairwise(seconds))
+    seen = [output for event in run.events if isinstance(event, EngineObserved) for _, output in event.outputs]
+    assert any(129 < output < 200 for output in seen), "how far the others have come is told with what an engine shows"
 
 
 def test_the_brain_hears_what_became_of_pins() -> None:

@@ -184,18 +184,19 @@ class EmulatedApp:
         since = request.query_params.get("since")
         if since is not None and not (since.isascii() and since.isdigit() and len(since) < 20):
             return JSONResponse({"error": "'since' must be a report's number, 0 or more"}, status_code=400)
-        return self._pins(Message(since=None if since is None else int(since)))
+        return await self._pins(Message(since=None if since is None else int(since)))
 
     async def _set_pins(self, request: Request) -> Response:
         try:
-            return self._pins(parse_message(await request.body()))
+            return await self._pins(parse_message(await request.body()))
         except BadOrderError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
 
-    def _pins(self, message: Message) -> Response:
-        now, retention = self._clock.now, self._engine.retention
+    async def _pins(self, message: Message) -> Response:
         for order in message.pins:
-            self._engine.retain(order.program, order.ttl, now)
+            self._engine.retain(order.program, order.ttl, self._clock.now)
+        await self._clock.between_steps()
+        now, retention = self._clock.now, self._engine.retention
         reports = self._engine.reports_since(retention.cursor if message.since is None else message.since, now)
         return JSONResponse(
             {

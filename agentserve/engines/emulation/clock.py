@@ -23,6 +23,8 @@ class EngineClock:
         self._began = asyncio.get_running_loop().time()
         self._ends: Seconds | None = None
         self._added = asyncio.Event()
+        self._stepped = asyncio.Event()
+        """Set, and replaced, at the end of each step."""
         self._readers: dict[str, asyncio.Queue[Output]] = {}
 
     @property
@@ -34,6 +36,8 @@ class EngineClock:
         """Steps the engine until cancelled."""
         while True:
             outputs, self._ends = self.engine.step(self.now)
+            self._stepped.set()
+            self._stepped = asyncio.Event()
             for output in outputs:
                 self._readers[output.request].put_nowait(output)
             if self._ends is None:
@@ -41,6 +45,11 @@ class EngineClock:
                 await self._added.wait()
             else:
                 await asyncio.sleep((self._ends - self._wall) / self._speed)
+
+    async def between_steps(self) -> None:
+        """Returns when the step under way, if there is one, has ended: the engine has looked at what came during it."""
+        if self._ends is not None:
+            await self._stepped.wait()
 
     @property
     def _wall(self) -> Seconds:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 
 from agentserve.vllm_plugin.ownership import ContextBlock
@@ -51,6 +53,8 @@ class ReferenceEngine:
         self.batch: dict[Progress, Tokens] = {}
         self.loading: Seconds = 0.0
         self.ends: Seconds | None = None
+        self.inbox: list[Callable[[Seconds], None]] = []
+        self.coming: list[Progress] = []
         self.arrivals = 0
 
     @property
@@ -63,24 +67,46 @@ class ReferenceEngine:
 
     @property
     def waiting(self) -> int:
-        return len(self.queue)
+        return len(self.queue) + len(self.coming)
 
     @property
     def free_blocks(self) -> int:
         return self.pool.free
 
     def add(self, request: Request, now: Seconds) -> None:
-        self.retention.expire(now)
-        if request.program:
-            rank = inf if request.rank is None else request.rank
-            self.retention.enter(request.id, Ticket(request.program, rank, request.ttl), now)
         item = Progress(request, block_hashes(request.content, self.config.block_size), now, self.arrivals)
         self.arrivals += 1
         self.requests[request.id] = item
+        self.coming.append(item)
+        self._between_steps(partial(self._enter, item), now)
+
+    def abort(self, request_id: str, now: Seconds) -> None:
+        item = self.requests.get(request_id)
+        if item in self.coming:
+            self._between_steps(partial(self._drop, request_id), now)
+        else:
+            self._drop(request_id, now)
+
+    def retain(self, program: str, ttl: Seconds, now: Seconds) -> None:
+        self._between_steps(partial(self.retention.order, program, ttl), now)
+
+    def _between_steps(self, do: Callable[[Seconds], None], now: Seconds) -> None:
+        if self.ends is None:
+            do(now)
+        else:
+            self.inbox.append(do)
+
+    def _enter(self, item: Progress, now: Seconds) -> None:
+        self.coming.remove(item)
+        self.retention.expire(now)
+        request = item.request
+        if request.program:
+            rank = inf if request.rank is None else request.rank
+            self.retention.enter(request.id, Ticket(request.program, rank, request.ttl), now)
         self.queue.append(item)
         self._sort()
 
-    def abort(self, request_id: str, now: Seconds) -> None:
+    def _drop(self, request_id: str, now: Seconds) -> None:
         item = self.requests.get(request_id)
         if item is None:
             return
@@ -89,11 +115,9 @@ class ReferenceEngine:
         self.batch.pop(item, None)
         self._end(item, now, finished=False)
 
-    def retain(self, program: str, ttl: Seconds, now: Seconds) -> None:
-        self.retention.order(program, ttl, now)
-
     def reports_since(self, cursor: int, now: Seconds) -> list[Report]:
-        self.retention.expire(now)
+        if self.ends is None:
+            self.retention.expire(now)
         reports = self.retention.reports.since(cursor)
         return [Report(report.program, PinOutcome(report.outcome.value), report.tokens) for report in reports]
 
@@ -101,6 +125,9 @@ class ReferenceEngine:
         if self.ends is not None and now < self.ends:
             return StepResult((), self.ends)
         outputs = self._complete(now)
+        inbox, self.inbox = self.inbox, []
+        for do in inbox:
+            do(now)
         self.retention.expire(now)
         self.loading = 0.0
         self.batch = self._schedule()

@@ -1,0 +1,29 @@
+"""Earliest deadline first (Liu and Layland, 1973; the earliest due date rule of scheduling theory)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from scheduler.presets.stages import StageListener
+from scheduler.state import Call
+from scheduler.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class EarliestDeadline(StageListener):
+    """Calls of the program that is due first.
+
+    A program whose calls have no deadline is due `slo_scale` times what its workflow takes alone after its arrival,
+    its gaps left out (`scheduler.presets.stages`).
+    """
+
+    moving: ClassVar[bool] = False
+
+    slo_scale: float = 5.0
+
+    def key(self, view: View, call: Call) -> float:
+        return self.times.due(view, call, self.slo_scale)
+
+    def priority(self, view: View, call: Call) -> int:
+        return round(1000 * self.key(view, call))

@@ -1,0 +1,47 @@
+"""The tournament of all presets in the simulator.
+
+    python -m tests.benchmarks.tournament --traces FOLDER               (the covering; goes on where it was cut off)
+    python -m tests.benchmarks.tournament --report                      (the tables of what has been played)
+
+L is measured for each workload and fleet: the rate at which the P95 slowdown of stock vLLM is 5. All contenders play
+the same programs, arrivals and bytes. FOLDER holds the public traces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from scheduler.policy import PRESETS
+from tests.benchmarks.tournament.grid import cells, pools
+from tests.benchmarks.tournament.play import Results, tournament
+from tests.benchmarks.tournament.report import report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traces", type=Path, help="the folder with the public traces")
+    parser.add_argument("--results", type=Path, default=Path("docs/results/tournament.jsonl"))
+    parser.add_argument("--cache", type=Path, default=Path(".tournament"), help="for pools of programs and loads")
+    parser.add_argument("--contenders", default=",".join(PRESETS), help="presets, separated by commas")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--whole", action="store_true", help="all cells instead of a covering")
+    parser.add_argument("--only", default="", help="cells whose name contains this")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--report", action="store_true", help="play nothing")
+    options = parser.parse_args()
+    results = Results(options.results)
+    if not options.report:
+        if options.traces is None:
+            parser.error("--traces says where the public traces are")
+        pools(options.traces, options.cache)
+        chosen = [cell for cell in cells(whole=options.whole) if options.only in str(cell)]
+        seeds = range(1, options.seeds + 1)
+        tournament(chosen, options.contenders.split(","), seeds, options.cache, results, options.jobs)
+    sys.stdout.write(report(results.scores))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""What a tournament is played on: workloads, fleets, levels of load, and the cells that cover them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from random import Random
+
+from simulator.fleet import EngineModel, parse_fleet
+from simulator.trace import families
+from simulator.tune.resample import Family, moved
+from workloads import traces
+from workloads.distributions import LogNormal, UniformInt
+from workloads.generate import SWE_AGENT, WEB_SEARCH, Profile, generate
+from workloads.program import Program
+
+MODEL = "llama-3.1-8b"
+LEVELS = (0.3, 0.7, 1.0, 1.5)
+CONTEXT = 131_072
+
+CHAT = Profile(
+    name="chat",
+    turns=UniformInt(1, 4),
+    gap_s=LogNormal(40, 1.0, cut=600),
+    first=LogNormal(200, 0.9, cut=4000),
+    result=LogNormal(60, 0.9, cut=2000),
+    output=LogNormal(250, 0.8, cut=2000),
+    tools=("human",),
+)
+"""Short talks with a person, whose pauses are long. Plausible, and not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Programs of one kind: a pool that each seed draws from, and how many it draws."""
+
+    name: str
+    pool: Callable[[Path], Sequence[Family]]
+    """Of the folder with the public traces; those that generate their programs need none."""
+    count: int = 1000
+    burst: float = 1.0
+    """Programs that arrive together, on average."""
+
+
+def _generated(*profiles: Profile) -> Callable[[Path], Sequence[Family]]:
+    def pool(_: Path) -> Sequence[Family]:
+        return [(program,) for profile in profiles for program in generate(profile, 600, 17, CONTEXT)]
+
+    return pool
+
+
+def _sessions(gaps: traces.Gaps, *, children: bool = False) -> Callable[[Path], Sequence[Family]]:
+    def pool(folder: Path) -> Sequence[Family]:
+        read = traces.load(folder / "weka-claude-code", context_tokens=CONTEXT, gaps=gaps)
+        found = [tuple(family) for family in families(read)]
+        return [family for family in found if len(family) > 1] if children else found
+
+    return pool
+
+
+def _queries(folder: Path) -> Sequence[Family]:
+    return [(program,) for program in traces.load(folder / "text2sql", context_tokens=CONTEXT)]
+
+
+def _mix(folder: Path) -> Sequence[Family]:
+    """Equal shares of every kind but the long sessions, of which there are fewer."""
+    rng = Random("mix")
+    sessions = _sessions("redrawn")(folder)
+    kinds = (_generated(SWE_AGENT)(folder), _generated(WEB_SEARCH)(folder), _queries(folder), _generated(CHAT)(folder))
+    short = [family for kind in kinds for family in rng.choices(kind, k=200)]
+    return [*short, *rng.sample(sessions, min(20, len(sessions)))]
+
+
+WORKLOADS: Mapping[str, Workload] = {
+    workload.name: workload
+    for workload in (
+        Workload("coding agent", _sessions("recorded"), count=200),
+        Workload("coding agent, gaps redrawn", _sessions("redrawn"), count=200),
+        Workload("sub-agents", _sessions("redrawn", children=True), count=100),
+        Workload("swe agent", _generated(SWE_AGENT)),
+        Workload("web search", _generated(WEB_SEARCH)),
+        Workload("text-to-sql", _queries),
+        Workload("mix", _mix, count=600),
+        Workload("bursts", _generated(SWE_AGENT), burst=8.0),
+    )
+}
+
+FLEETS: Mapping[str, str] = {
+    "one": "1xA100",
+    "four equal": "4xA100",
+    "four unequal": "1xH100,1xA100,1xL40S,1xA6000",
+}
+OFFLOAD = "one, offload"
+"""One engine whose KV goes to four times as much memory of the CPU, and comes back at PCIe 4's 20 GB/s."""
+
+
+def fleet(name: str) -> tuple[EngineModel, ...]:
+    """The engines of a fleet."""
+    engines = parse_fleet(FLEETS[name.removesuffix(", offload")], MODEL)
+    if name != OFFLOAD:
+        return engines
+    bytes_per_token = 2 * 32 * 8 * 128 * 2  # keys and values, layers, heads, their size, 16 bits
+    return tuple(
+        replace(
+            engine,
+            config=replace(
+                engine.config, offload_tokens=4 * engine.config.kv_tokens, load_tokens_per_s=20e9 / bytes_per_token
+            ),
+        )
+        for engine in engines
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One place of the grid. `level` is a multiple of the load at which stock vLLM's P95 slowdown is 5."""
+
+    workload: str
+    fleet: str
+    level: float
+
+    def __str__(self) -> str:
+        return f"{self.workload} / {self.fleet} / {self.level:g} L"
+
+
+def cells(*, whole: bool = False) -> list[Cell]:
+    """All cells, or a covering: every workload meets every fleet, and with each of them two levels by turns.
+
+    The covering has each pair of workload and level, and of fleet and level; the offload tier is where memory is short.
+    """
+    found = []
+    for row, workload in enumerate(WORKLOADS):
+        for column, name in enumerate(FLEETS):
+            levels = LEVELS if whole else LEVELS[(row + column) % 2 :: 2]
+            found += [Cell(workload, name, level) for level in levels]
+        if whole or row % 2 == 0:
+            found += [Cell(workload, OFFLOAD, level) for level in (LEVELS if whole else LEVELS[2:])]
+    return found
+
+
+def draw(workload: Workload, families: Sequence[Family], rate: float, seed: int, warm_up: int) -> list[Program]:
+    """The programs of one seed: `warm_up` calls' worth of programs, and those that count, in a Poisson process.
+
+    Bursts have a geometric size; they arrive as such a process at a rate that leaves that of programs as it is. The
+    same seed at another rate stretches the same arrivals.
+    """
+    rng = Random(f"tournament/{workload.name}/{seed}")
+    programs: list[Program] = []
+    now, calls, counted = 0.0, 0, 0
+    while counted < workload.count:
+        family = rng.choice(families)
+        number = len(programs)
+        programs += moved(family, now, f"#{number}")
+        counted += calls >= warm_up
+        calls += sum(len(program.calls) for program in family)
+        if rng.random() < 1 / workload.burst:
+            now += rng.expovariate(1.0) * workload.burst / rate
+    return programs
+
+
+def warm(programs: Sequence[Program], warm_up: int) -> frozenset[str]:
+    """The roots that arrive before so many calls have: they fill memories and statistics, and do not count."""
+    found, calls = [], 0
+    for _, family in groupby(programs, _root_number()):
+        members = list(family)
+        if calls < warm_up:
+            found.append(members[0].id)
+        calls += sum(len(program.calls) for program in members)
+    return frozenset(found)
+
+
+def _root_number() -> Callable[[Program], int]:
+    seen = 0
+
+    def number(program: Program) -> int:
+        nonlocal seen
+        seen += program.parent is None
+        return seen
+
+    return number
+
+
+def pools(folder: Path, cache: Path) -> Path:
+    """A file with the pool of every workload, made once: reading the sessions takes half a minute."""
+    file = cache / "pools.pickle"
+    if not file.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        made = {name: list(workload.pool(folder)) for name, workload in WORKLOADS.items()}
+        with file.open("wb") as out:
+            pickle.dump(made, out, pickle.HIGHEST_PROTOCOL)
+    return file

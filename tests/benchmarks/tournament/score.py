@@ -1,0 +1,121 @@
+"""One replay of a cell under one policy, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from scheduler.events import PinOutcome
+from scheduler.policy import PolicyConfig
+from scheduler.types import Seconds
+from simulator.client import ClientRules
+from simulator.fleet import EngineModel
+from simulator.result import Simulation
+from simulator.tune.resample import Family
+from simulator.world import simulate
+from tests.benchmarks.tournament.grid import Workload, draw, warm
+from workloads.program import Program
+from workloads.records import percentile
+
+WARM_UP = 200
+"""Calls an engine before programs count: some rivals do nothing for their first hundred samples."""
+RULES = ClientRules(announce_end=True, exact_lengths=False)
+"""Clients say which call is a program's last one, and nothing of lengths."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Figures of the programs that count; seconds, tokens, and slowdowns against the same program alone."""
+
+    mean: Seconds
+    p50: Seconds
+    p95: Seconds
+    p99: Seconds
+    max: Seconds
+    slowdown: float
+    slowdown_p95: float
+    slowdown_p99: float
+    slowdown_max: float
+    first_ttft: Seconds
+    first_ttft_p99: Seconds
+    later_ttft: Seconds
+    later_ttft_p99: Seconds
+    later_ttft_max: Seconds
+    programs_per_s: float
+    cached_share: float
+    preemptions: int
+    pins_broken: int
+    recomputed: int
+    """Prompt tokens that were prefilled though the program had had them before, or another of its prefix."""
+    calls: int
+    wall: Seconds
+    """What the replay took in reality."""
+
+
+def play(
+    workload: Workload,
+    families: Sequence[Family],
+    engines: tuple[EngineModel, ...],
+    policy: PolicyConfig,
+    rate: float,
+    seed: int,
+    alone: Mapping[str, Seconds],
+) -> Score:
+    """Replays one seed's programs at `rate` programs a second."""
+    warm_up = WARM_UP * len(engines)
+    programs = draw(workload, families, rate, seed, warm_up)
+    return score(simulate(programs, engines, policy, seed=seed, rules=RULES), programs, warm(programs, warm_up), alone)
+
+
+def score(
+    simulation: Simulation, programs: Sequence[Program], left_out: frozenset[str], alone: Mapping[str, Seconds]
+) -> Score:
+    """The figures of a simulation, without the programs that only warm it up."""
+    counted = [p for p in simulation.programs if p.parent is None and p.program not in left_out]
+    times = [program.completion for program in counted]
+    slowdowns = [program.completion / alone[origin(program.program)] for program in counted]
+    first, later = simulation.waits.first_ttft, simulation.waits.later_ttft or [0.0]
+    prompt = sum(program.prompt for program in simulation.programs)
+    cached = sum(program.cached for program in simulation.programs)
+    new = sum(sum(call.new_tokens for call in program.calls) for program in programs)
+    begin = min(program.arrival for program in counted)
+    return Score(
+        mean=fmean(times),
+        p50=percentile(times, 0.5),
+        p95=percentile(times, 0.95),
+        p99=percentile(times, 0.99),
+        max=max(times),
+        slowdown=fmean(slowdowns),
+        slowdown_p95=percentile(slowdowns, 0.95),
+        slowdown_p99=percentile(slowdowns, 0.99),
+        slowdown_max=max(slowdowns),
+        first_ttft=fmean(first),
+        first_ttft_p99=percentile(first, 0.99),
+        later_ttft=fmean(later),
+        later_ttft_p99=percentile(later, 0.99),
+        later_ttft_max=max(later),
+        programs_per_s=len(counted) / (max(program.finished for program in counted) - begin),
+        cached_share=cached / prompt,
+        preemptions=simulation.preemptions,
+        pins_broken=simulation.pins[PinOutcome.BROKEN],
+        recomputed=max(0, prompt - cached - new),
+        calls=sum(program.calls for program in simulation.programs),
+        wall=simulation.cost.wall,
+    )
+
+
+def origin(program: str) -> str:
+    """The program of the pool that one is a copy of."""
+    return program.rpartition("#")[0]
+
+
+def alone_times(
+    families: Sequence[Family], engines: tuple[EngineModel, ...], policy: PolicyConfig
+) -> dict[str, Seconds]:
+    """Completion of each family of a pool with the fleet to itself, by its root."""
+    found: dict[str, Seconds] = {}
+    for family in families:
+        simulation = simulate(list(family), engines, policy, rules=RULES)
+        found.update((p.program, p.completion) for p in simulation.programs if p.parent is None)
+    return found

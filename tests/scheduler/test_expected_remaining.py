@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from scheduler.policy import Choice, PolicyConfig
+from tests.scheduler.world import World, spec
+
+POLICY = PolicyConfig("test", order=Choice("expected_remaining"), admission=Choice("memory"), retention=Choice("none"))
+
+
+def world() -> World:
+    """One small engine that has seen short and long programs."""
+    run = World(POLICY, {"a": spec(kv_tokens=1024)})
+    for number in range(4):
+        run.finish(run.call(f"chat{number}", workflow="chat", final=True))
+        for turn in range(1, 5):
+            call = run.call(f"agent{number}", workflow="agent", turns=turn, final=turn == 4)
+            run.later(10.0)
+            run.finish(call)
+    return run
+
+
+def test_the_program_with_the_least_to_do_goes_first() -> None:
+    run = world()
+    running = run.call("one", tokens=900, final=True)
+    agent, chat = run.call("agent", tokens=900, workflow="agent"), run.call("chat", tokens=900, workflow="chat")
+    run.finish(running)
+    assert chat in run.running
+    assert agent in run.waiting
+
+
+def test_a_program_near_its_end_has_less_to_do_than_a_new_one() -> None:
+    run = world()
+    for turn in range(1, 4):
+        run.finish(run.call("old", workflow="agent", turns=turn))
+    running = run.call("one", tokens=900, final=True)
+    new, old = run.call("new", tokens=900, workflow="agent"), run.call("old", tokens=900, workflow="agent", turns=4)
+    run.finish(running)
+    assert old in run.running
+    assert new in run.waiting
+
+
+def test_whoever_waits_is_overtaken_for_a_bounded_time_only() -> None:
+    run = world()
+    running = run.call("one", tokens=900, final=True)
+    agent = run.call("agent", tokens=900, workflow="agent")
+    run.later(500.0)
+    chat = run.call("chat", tokens=900, workflow="chat")
+    run.finish(running)
+    assert agent in run.running
+    assert chat in run.waiting

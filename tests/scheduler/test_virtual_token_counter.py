@@ -1,0 +1,130 @@
+"""The virtual token counter: what tenants are charged, and whose turn it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from scheduler.fairness.virtual_token_counter import VirtualTokenCounter
+from scheduler.log import replay
+from scheduler.policy import Choice, PolicyConfig
+from scheduler.state import Call, Program
+from scheduler.types import CallId, ProgramKey, TenantId, Usage
+from tests.scheduler.parts import a_call, a_view, an_engine, arrive
+from tests.scheduler.world import World, spec
+
+ENGINE = an_engine()
+VIEW = a_view(ENGINE)
+
+
+def of(tenant: str, number: int = 0, *, prompt: int = 500) -> Call:
+    program = Program(ProgramKey(TenantId(tenant), f"p{number}"), 0, 0.0, "", None, 0.25, 0.0)
+    call = a_call(program, prompt=prompt)
+    call.id = CallId(f"{tenant}{number}")
+    return call
+
+
+def start(fairness: VirtualTokenCounter, call: Call) -> Call:
+    fairness.call_arrived(VIEW, call)
+    fairness.call_dispatched(VIEW, call, ENGINE)
+    return call
+
+
+def test_a_tenant_pays_for_prompts_when_they_are_sent_and_for_output_as_it_comes() -> None:
+    fairness = VirtualTokenCounter()
+    call = of("x")
+    fairness.call_arrived(VIEW, call)
+    assert fairness.turn(VIEW, call) == 0.0
+    fairness.call_dispatched(VIEW, call, ENGINE)
+    assert fairness.turn(VIEW, call) == 500.0
+    call.output = 20
+    assert fairness.turn(VIEW, call) == 540.0
+    fairness.call_finished(VIEW, call, Usage(510, 50), ENGINE)
+    assert fairness.turn(VIEW, call) == 610.0, "510 prompt tokens, as it turned out, and 50 of output at 2 each"
+
+
+def test_cached_prompt_tokens_may_be_cheaper() -> None:
+    fairness = VirtualTokenCounter(cached_weight=0.1)
+    call = start(fairness, of("x"))
+    fairness.call_finished(VIEW, call, Usage(500, 0, 400), ENGINE)
+    assert fairness.turn(VIEW, call) == pytest.approx(100 + 0.1 * 400)
+
+
+def test_a_tenant_that_was_away_comes_back_level_with_the_least_served_of_those_that_wait() -> None:
+    fairness = VirtualTokenCounter()
+    start(fairness, of("x", prompt=900))
+    start(fairness, of("y", prompt=700))
+    for tenant in ("y", "x"):
+        fairness.call_arrived(VIEW, of(tenant, 1))
+    newcomer = of("z")
+    fairness.call_arrived(VIEW, newcomer)
+    assert fairness.turn(VIEW, newcomer) == 700.0
+
+
+def test_a_counter_is_never_lowered() -> None:
+    fairness = VirtualTokenCounter()
+    start(fairness, of("x", prompt=900))
+    start(fairness, of("y", prompt=700))
+    fairness.call_arrived(VIEW, of("y", 1))
+    back = of("x", 1)
+    fairness.call_arrived(VIEW, back)
+    assert fairness.turn(VIEW, back) == 900.0
+
+
+def test_nothing_is_lifted_while_nobody_waits_nor_for_a_tenant_that_waits_already() -> None:
+    fairness = VirtualTokenCounter()
+    start(fairness, of("x"))
+    first, second = of("y"), of("y", 1)
+    fairness.call_arrived(VIEW, first)
+    assert fairness.turn(VIEW, first) == 0.0
+    fairness.call_arrived(VIEW, of("x", 1))
+    fairness.call_arrived(VIEW, second)
+    assert fairness.turn(VIEW, second) == 0.0
+
+
+def test_a_call_that_was_cancelled_in_line_costs_nothing_and_waits_no_more() -> None:
+    fairness = VirtualTokenCounter()
+    start(fairness, of("x"))
+    gone = of("x", 1)
+    fairness.call_arrived(VIEW, gone)
+    fairness.call_dropped(VIEW, gone)
+    newcomer = of("y")
+    fairness.call_arrived(VIEW, newcomer)
+    assert fairness.turn(VIEW, gone) == 500.0
+    assert fairness.turn(VIEW, newcomer) == 0.0, "nobody waited when it came"
+
+
+def policy() -> PolicyConfig:
+    return PolicyConfig(
+        "test",
+        fairness=Choice("virtual_token_counter"),
+        order=Choice("fcfs"),
+        placement=Choice("least_loaded"),
+        admission=Choice("memory"),
+        retention=Choice("none"),
+    )
+
+
+def drain(world: World) -> list[str]:
+    """Ends calls one by one; says whose calls were dispatched, in order."""
+    while world.running:
+        world.later(1.0)
+        world.finish(next(iter(world.running)))
+    return [dispatch.call[0] for dispatch in world.dispatches]
+
+
+def test_a_tenant_with_many_calls_takes_turns_with_one_that_has_few() -> None:
+    world = World(policy(), {"a": spec(1000)})
+    for number in range(4):
+        arrive(world, f"p{number}", tenant="x")
+    for number in range(2):
+        arrive(world, f"p{number}", tenant="y")
+    assert drain(world) == ["x", "y", "x", "y", "x", "x"]
+
+
+def test_a_log_under_counters_replays() -> None:
+    world = World(policy(), {"a": spec(1000), "b": spec(1500)})
+    for number in range(15):
+        arrive(world, f"p{number}", tenant="xyz"[number % 3], tokens=100 + 40 * number)
+    drain(world)
+    assert not world.brain.calls
+    assert replay(world.log).first_difference is None
