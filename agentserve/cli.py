@@ -7,16 +7,16 @@ import signal
 from collections.abc import Callable, Mapping
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Never
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 from rich.table import Table
 
 from agentserve import __version__
 from agentserve.commands.calibrate import calibrate
+from agentserve.commands.common import err, fail, out
 from agentserve.commands.simulate import simulate
 from agentserve.commands.tune import tune
 from agentserve.commands.validate import validate
@@ -36,19 +36,10 @@ POLICIES: Mapping[str, Mapping[str, Callable[..., object]]] = {
     "fairness": registry.FAIRNESS,
 }
 
-out = Console(highlight=False)
-err = Console(highlight=False, stderr=True)
-
 
 def main() -> None:
     """What the command `agentserve` runs."""
     app()
-
-
-def fail(message: str) -> Never:
-    """Ends the command because of a mistake of its user."""
-    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
-    raise typer.Exit(2)
 
 
 def _print_version(wanted: bool) -> None:

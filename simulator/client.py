@@ -16,7 +16,7 @@ from simulator.live import LiveCall, LiveProgram, heirs
 from simulator.network import Network
 from simulator.result import ProgramResult
 from workloads.distributions import Distribution, Uniform
-from workloads.program import Call, CallRef, Edge, Program, WorkloadError
+from workloads.program import Call, CallRef, Edge, Program, Said, WorkloadError
 
 BYTES_PER_TOKEN = Uniform(3.2, 4.8)
 """English prose has about 4.5 bytes a token, code and JSON between 3 and 4."""
@@ -26,18 +26,20 @@ REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class ClientRules:
-    """What clients say in their requests, and how their text is.
+    """What clients say in their requests where a trace does not tell (`Call.said`), and how their text is.
 
     With `announce_end`, the last call of a program says that it is. With `exact_lengths`, a request names its
-    answer's length, as a replay of a trace does; without, it names no limit. `deadline` counts from the program's
-    arrival, and goes with each of its calls.
+    answer's length, as a replay of a trace does; without, it names no limit.
     """
 
     announce_end: bool = True
     exact_lengths: bool = True
-    deadline: Seconds | None = None
     bytes_per_token: Distribution = BYTES_PER_TOKEN
     """Drawn once a program."""
+
+    def said(self, call: Call, *, last: bool) -> Said:
+        """What goes with a call of which no trace tells."""
+        return Said(self.announce_end and last, call.output_tokens if self.exact_lengths else None)
 
 
 Send: TypeAlias = Callable[[LiveCall], None]
@@ -216,7 +218,7 @@ class Clients:
 
     def _reach_gateway(self, live: LiveProgram, call: Call) -> None:
         live.unsent -= 1
-        ratio, rules = live.bytes_per_token, self._rules
+        ratio, said = live.bytes_per_token, call.said or self._rules.said(call, last=not live.unsent)
         prompt = live.opening(call).then(next(self._contents), call.new_tokens, ratio)
         context = prompt.then(next(self._contents), call.output_tokens, ratio)
         live.remember(call, context)
@@ -227,9 +229,9 @@ class Clients:
                 turn=live.turn(call),
                 prompt=prompt,
                 content=context.content,
-                max_output=call.output_tokens if rules.exact_lengths else None,
-                deadline=None if rules.deadline is None else live.program.arrival_s + rules.deadline,
-                final=rules.announce_end and not live.unsent,
+                max_output=said.max_output,
+                deadline=None if said.deadline_s is None else self._clock.now + said.deadline_s,
+                final=said.final,
                 arrived=self._clock.now,
             )
         )

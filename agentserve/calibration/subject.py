@@ -4,23 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import httpx
-from pydantic import BaseModel
-
-from agentserve.engines import metrics
 from agentserve.engines.base import EngineError
-from agentserve.engines.http import HttpLeg, read
-from agentserve.engines.probe import FALLBACK_MODEL_LEN
+from agentserve.engines.http import HttpLeg
+from agentserve.engines.probe import FALLBACK_MODEL_LEN, scraped, served
 from scheduler.types import Tokens
-
-
-class _Model(BaseModel):
-    id: str
-    max_model_len: int | None = None
-
-
-class _Models(BaseModel):
-    data: list[_Model]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +33,16 @@ async def examine(leg: HttpLeg, model: str | None) -> Subject:
     Raises:
         EngineError: it does not answer, does not serve the model, or is busy.
     """
-    served = read(leg.engine, await leg.get("/v1/models"), _Models).data
-    chosen = next((card for card in served if model in (None, card.id)), None)
+    cards = await served(leg) or []
+    chosen = next((card for card in cards if model in (None, card.id)), None)
     if chosen is None:
-        names = ", ".join(card.id for card in served) or "nothing"
+        names = ", ".join(card.id for card in cards) or "nothing"
         raise EngineError(f"the engine at {leg.url} serves {names}, not {model}: name what it serves with --model")
-    scrape = await _scrape(leg)
+    scrape = await scraped(leg)
     if scrape is not None and scrape.running + scrape.waiting:
         raise EngineError(
             f"the engine at {leg.url} has {scrape.running + scrape.waiting} requests; measure it while it is idle"
         )
-    told = scrape is not None and scrape.blocks is not None
-    return Subject(
-        chosen.id,
-        chosen.max_model_len or FALLBACK_MODEL_LEN,
-        scrape.block_size if scrape else None,
-        scrape.blocks - 1 if told and scrape and scrape.blocks else None,
-    )
-
-
-async def _scrape(leg: HttpLeg) -> metrics.Scrape | None:
-    answer = await leg.get("/metrics")
-    if answer.status_code != httpx.codes.OK:
-        return None
-    try:
-        return metrics.read(answer.text)
-    except ValueError:
-        return None
+    blocks = None if scrape is None or scrape.blocks is None else scrape.blocks - 1
+    length = chosen.max_model_len or FALLBACK_MODEL_LEN
+    return Subject(chosen.id, length, None if scrape is None else scrape.block_size, blocks)

@@ -37,13 +37,15 @@ class Known:
     max_num_seqs: int = 256
 
 
-class _Model(BaseModel):
+class ModelCard(BaseModel):
+    """A model that an engine serves."""
+
     id: str
     max_model_len: int | None = None
 
 
 class _Models(BaseModel):
-    data: list[_Model]
+    data: list[ModelCard]
 
 
 class _Plugin(BaseModel):
@@ -58,7 +60,7 @@ async def probe(leg: HttpLeg, known: Known, progress: Progress) -> EngineSpec:
     """
     models = await _models(leg, known)
     max_model_len = max((model.max_model_len or 0 for model in models), default=0) or FALLBACK_MODEL_LEN
-    scrape = await _scrape(leg)
+    scrape = await scraped(leg)
     retention = await _has_plugin(leg)
     spec = EngineSpec(
         models=tuple(model.id for model in models),
@@ -87,19 +89,35 @@ def _lacks(spec: EngineSpec, scrape: metrics.Scrape | None, known: Known) -> lis
     return lacks
 
 
-async def _models(leg: HttpLeg, known: Known) -> list[_Model]:
-    answer = await leg.get("/v1/models")
-    if answer.status_code == httpx.codes.NOT_FOUND:
-        return [_Model(id=known.model)]
-    models = read(leg.engine, answer, _Models).data
+async def _models(leg: HttpLeg, known: Known) -> list[ModelCard]:
+    models = await served(leg)
+    if models is None:
+        return [ModelCard(id=known.model)]
     names = [model.id for model in models]
     if known.model not in names:
-        served = ", ".join(names) or "nothing"
-        raise EngineError(f"engine {leg.engine} serves {served}, not {known.model}: name its pool after what it serves")
+        told = ", ".join(names) or "nothing"
+        raise EngineError(f"engine {leg.engine} serves {told}, not {known.model}: name its pool after what it serves")
     return models
 
 
-async def _scrape(leg: HttpLeg) -> metrics.Scrape | None:
+async def served(leg: HttpLeg) -> list[ModelCard] | None:
+    """The models that an engine says it serves; None if it has no such route.
+
+    Raises:
+        EngineError: it does not answer, or says something else.
+    """
+    answer = await leg.get("/v1/models")
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return None
+    return read(leg.engine, answer, _Models).data
+
+
+async def scraped(leg: HttpLeg) -> metrics.Scrape | None:
+    """What an engine's metrics page tells; None if there is none, or not vLLM's.
+
+    Raises:
+        EngineError: it does not answer, or is of several ranks.
+    """
     answer = await leg.get("/metrics")
     if answer.status_code != httpx.codes.OK:
         return None

@@ -120,7 +120,8 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
         tasks.append(asyncio.create_task(keep_state(config.state, brain.learned)))
     try:
         if config.tune is not None and config.record is not None:
-            tasks.append(asyncio.create_task(Tuner(config.tune, config.record, driver).run()))
+            tuner = Tuner(config.tune, config.record, driver, model=config.pools[0].model)
+            tasks.append(asyncio.create_task(tuner.run()))
         yield Gateway(fleet, Inference(driver, names, config.limits, config.allow))
     finally:
         for task in tasks:

@@ -3,7 +3,7 @@
 Three workloads (low load, overload, prefixes shared across programs) are replayed through a gateway a preset, each in
 front of an engine of its own (8,192 tokens of KV); all are up, one is used at a time. A repetition has the same lengths
 and arrivals as the others and other text, so that the repetitions differ only by what is not controlled. The step
-profile is fitted to replays of other programs on the same system, two with each repetition, because clients and gateway
+profile is fitted to replays of other programs on the same system, four with each repetition, because clients and gateway
 run on the engine's own cores and slow it down, and because the machine's speed drifts. What a gateway has learned in
 one replay it knows in the next, in the simulator too.
 
@@ -43,7 +43,7 @@ from simulator.profile import SavedProfile, read_profile, save_profile, shipped
 from tests.benchmarks import programs as benchmark
 from workloads.arrivals import poisson
 from workloads.client import replay
-from workloads.distributions import LogNormal, Uniform
+from workloads.distributions import LogNormal, Uniform, UniformInt
 from workloads.generate import SMALL, Profile, generate
 from workloads.program import CallRef, Program, SharedPrefix
 from workloads.records import CallRecord, percentile, read_records, write_records
@@ -62,6 +62,8 @@ SHORT = replace(
     window_tokens=1024,
 )
 """So short that many of them decode at once without waiting for memory."""
+LONG = replace(SMALL, name="long", turns=UniformInt(1, 1), first=Uniform(1000, 3400), output=Uniform(8, 16))
+"""Single prompts of which nothing is cached, as long as those of programs that have lost their KV."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +93,10 @@ CALIBRATION = (
     Load("one or two at a time", SMALL, 0.06, 901, share=0.25),
     Load("a few at a time", SMALL, 0.12, 902, share=0.5),
     Load("many short ones", SHORT, 0.5, 903, share=1.2),
+    Load("long prompts", LONG, 0.3, 904, share=1.2),
 )
-"""Programs to fit the profile to. None of them waits for memory, which would be taken for slow steps; the last tell what
-a request costs in a batch from what its context costs.
+"""Programs to fit the profile to. None of them waits for memory, which would be taken for slow steps. Short ones, many at
+a time, tell what a request costs in a batch from what its context costs; long prompts tell what uncached tokens cost.
 """
 
 

@@ -14,8 +14,9 @@ from scheduler.brain import Brain
 from scheduler.events import CallArrived, Event
 from scheduler.policy import PRESETS
 from scheduler.types import PrefixMark
+from simulator.client import ClientRules
 from simulator.ledger import Detail
-from simulator.world import World, simulate
+from simulator.world import RULES, World, simulate
 from tests.simulator.worlds import fleet, small
 from workloads.program import Program
 from workloads.traces import load
@@ -25,9 +26,9 @@ Times = dict[tuple[str, int], tuple[float, float, float]]
 """Of each call of a program, by its place in the order of arrival: when it came, had a token, and ended."""
 
 
-def recorded(programs: Sequence[Program], preset: str, path: Path) -> Path:
+def recorded(programs: Sequence[Program], preset: str, path: Path, rules: ClientRules = RULES) -> Path:
     """What a gateway writes of a run in virtual time."""
-    world = World(programs, fleet(), Brain(PRESETS[preset], seed=1), seed=1)
+    world = World(programs, fleet(), Brain(PRESETS[preset], seed=1), seed=1, rules=rules)
     recorder = Recorder(path, CollectorRegistry())
     world.gateway.listen(lambda event, decision: recorder.record(_as_the_gateways(event), decision))
     world.run()
@@ -76,3 +77,11 @@ def test_a_recording_keeps_what_the_clients_of_the_run_said(tmp_path: Path) -> N
         said = [call.said for call in program.calls]
         assert [each.final for each in said if each is not None] == [False] * (len(said) - 1) + [True]
         assert [each.max_output for each in said if each is not None] == [call.output_tokens for call in original.calls]
+
+
+def test_silent_clients_are_replayed_as_silent_ones(tmp_path: Path) -> None:
+    silent = ClientRules(announce_end=False, exact_lengths=False)
+    path = recorded(small(12), "agentserve", tmp_path / "calls.jsonl", silent)
+    real, again = as_recorded(path), as_simulated(path, "agentserve")
+    for call, times in real.items():
+        assert again[call] == pytest.approx(times, abs=1e-3), f"call {call} went otherwise"

@@ -34,7 +34,7 @@ from simulator.station import SCRAPE
 from simulator.world import simulate
 from tests.simulator.worlds import Recorded, chain, fleet, small
 from workloads.distributions import Uniform
-from workloads.program import Call, Edge, Program, SharedPrefix, WorkloadError
+from workloads.program import Call, Edge, Program, Said, SharedPrefix, WorkloadError
 
 VLLM = PRESETS["vllm"]
 
@@ -181,9 +181,16 @@ def test_programs_that_are_not_announced_to_end_end_by_silence() -> None:
     assert len(quiet.programs) == 2
 
 
-def test_a_deadline_goes_with_every_call() -> None:
-    run = Recorded([chain("p", arrival=3.0)], rules=ClientRules(deadline=60.0))
-    assert [event.deadline for event in run.events if isinstance(event, CallArrived)] == [63.0, 63.0]
+def test_what_a_trace_tells_of_a_client_goes_before_the_rules() -> None:
+    told = chain("p", 3, arrival=3.0)
+    said = Said(), Said(max_output=500, deadline_s=60.0), Said(final=True)
+    calls = tuple(replace(call, said=each) for call, each in zip(told.calls, said, strict=True))
+    run = Recorded([replace(told, calls=calls), chain("q", 1, arrival=100.0)])
+    first, second, third, other = (event for event in run.events if isinstance(event, CallArrived))
+    assert (first.max_output, first.deadline, first.final) == (None, None, False)
+    assert (second.max_output, second.deadline) == (500, second.at + 60.0)
+    assert (third.max_output, third.final) == (None, True)
+    assert (other.max_output, other.final) == (20, True), "where nothing is told, the rules hold"
 
 
 def test_a_call_that_can_never_fit_is_named_before_anything_runs() -> None:
