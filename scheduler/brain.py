@@ -141,7 +141,8 @@ class Brain:
         if self._books.roomier:
             roomier = set(self._books.roomier)
             self._books.roomier.clear()
-            self._gate.move(roomier)
+            if len(self._gate.line):
+                self._gate.move(roomier)
         actions = tuple(self._actions)
         self._actions.clear()
         return Decision(actions, self._alarms.next)

@@ -359,6 +359,8 @@ class Engine:
                 if item.produced in (1, item.request.output_tokens) or item.produced > item.quiet:
                     due.append(item)
         self._chunks = {}
+        if not due:
+            return ()
         due.sort(key=_turn)
         outputs = tuple(
             Output(item.request.id, item.produced, item.cached or 0, item.produced == item.request.output_tokens)

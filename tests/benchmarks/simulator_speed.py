@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -174,7 +175,8 @@ def rust(python: str, trace: Path, workers: int) -> float:
     """
     calls = sum(1 for line in trace.open("rb") if line.strip())
     command = [python, "-c", RUST, str(trace), str(workers)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    quiet = {**os.environ, "DYN_LOG": "error"}  # else it writes a line for every call
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=quiet)
     return calls / float(json.loads(done.stdout.splitlines()[-1]))
 
 
