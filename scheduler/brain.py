@@ -240,7 +240,7 @@ class Brain:
         call = self.calls.get(event.call)
         if call is not None:
             self._books.first_token(call, event.at)
-            if call.engine is not None and len(self._gate.line):
+            if call.engine is not None and self._gate.line.moves(self._desk.policies):
                 self._books.roomier.add(call.engine)
 
     def _call_progressed(self, event: events.CallProgressed) -> None:

@@ -214,12 +214,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--events", type=int, default=60_000)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--presets", default="vllm,continuum,agentserve", help="by commas; rivals may take minutes")
     options = parser.parse_args()
     costs = [
         measure(preset, programs, engines, options.events, seed)
         for seed in range(options.seeds)
         for programs, engines in ((100, 8), (1000, 32))
-        for preset in PRESETS
+        for preset in options.presets.split(",")
     ]
     report = {
         "command": "python -m tests.benchmarks.brain_cost",
