@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CONFIG ?=
+TRACES ?= traces
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lock bench clean
+.PHONY: help setup demo serve test check format lock bench tournament clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,12 +32,19 @@ format: setup ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## the benchmarks whose results are in docs/results/ (over an hour)
+bench: setup ## the benchmarks whose results are in docs/results/ (over two hours)
 	$(BIN)/python -m tests.benchmarks.brain_cost --json docs/results/brain-cost.json
 	$(BIN)/python -m tests.benchmarks.programs --json docs/results/programs.json
+	$(BIN)/python -m tests.benchmarks.fidelity --json docs/results/fidelity.json
+	$(BIN)/python -m tests.benchmarks.simulator_speed --json docs/results/simulator-speed.json
+	$(BIN)/python -m tests.benchmarks.engine_model --json docs/results/engine-model.json
+	$(BIN)/python -m tests.benchmarks.scale --json docs/results/scale.json
+
+tournament: setup ## all presets against each other in the simulator (TRACES=folder of public traces; goes on where it was cut off)
+	$(BIN)/python -m tests.benchmarks.tournament --traces $(TRACES)
 
 lock: setup ## pin the dependencies anew
 	scripts/lock.sh
 
 clean: ## remove what the targets made, the model included
-	rm -rf .venv .models .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .models .demo .tournament .mypy_cache .ruff_cache .pytest_cache .hypothesis

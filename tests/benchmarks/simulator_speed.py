@@ -119,7 +119,7 @@ def loads(traces: Path) -> Mapping[str, Load]:
     known = {
         "chains": Load(h100("4xH100"), chains),
         "short": Load(h100("2xH100"), stages),
-        "million": Load(h100("2xH100"), partial(stages, 102_000), streamed=True),
+        "million": Load(h100("2xH100"), partial(stages, 112_000), streamed=True),
     }
     mooncake, sessions = traces / "mooncake-fast25", traces / "weka-claude-code" / "sessions.tar.xz"
     if (traces / "text2sql").exists():
