@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from scheduler.types import EngineSpec, Seconds, Tokens
 from simulator.engine import EngineConfig
-from simulator.hardware import GPUS, MEMORY_SHARE, Gpu
+from simulator.hardware import GPUS, HOST_BANDWIDTH, MEMORY_SHARE, Gpu
 from simulator.models import MODELS, ModelShape
 from simulator.profile import Measured, ProfileError, SavedProfile, StepProfile, read_profile, shipped
 from simulator.roofline import Machine, Weights
@@ -35,9 +35,9 @@ MEASURED = tuple(
 )
 """The names of the profiles that come with the package."""
 
-OPTIONS = ("w4", "bf16", "tp", "kv", "len", "seqs", "batch", "mem", "stock")
+OPTIONS = ("w4", "bf16", "tp", "kv", "len", "seqs", "batch", "mem", "offload", "stock")
 _PART = re.compile(r"(?:(?P<count>\d+)x)?(?P<what>.+)")
-_OPTION = re.compile(r"(?P<word>tp|kv|len|seqs|batch|mem)(?P<value>\d+)")
+_OPTION = re.compile(r"(?P<word>tp|kv|len|seqs|batch|mem|offload)(?P<value>\d+)")
 
 
 class FleetError(ValueError):
@@ -73,6 +73,7 @@ class _Options:
     seqs: int | None = None
     batch: Tokens | None = None
     mem: int | None = None
+    offload: Tokens | None = None
     stock: bool = False
 
 
@@ -80,8 +81,8 @@ def parse_fleet(text: str, model: str | None = None) -> tuple[EngineModel, ...]:
     """The engines of `[COUNTx]WHAT[:OPTION]...,...`, or of a setting of `FLEETS`, all of which serve `model`.
 
     Options: `w4` or `bf16` weights, `tpN` GPUs an engine, `kvN` tokens of KV memory instead of what fits, `lenN` the
-    longest context, `seqsN` and `batchN` the most requests and tokens a step, `memN` percent of the GPU's memory, and
-    `stock` for an engine without the plugin. The model may be left out where profiles name the one they measured.
+    longest context, `seqsN` and `batchN` the most requests and tokens a step, `memN` percent of the GPU's memory,
+    `offloadN` tokens of KV in CPU memory, and `stock` for an engine without the plugin. The model may be left out where profiles name the one they measured.
 
     Raises:
         FleetError: a part is not understood or cannot be; the message names it.
@@ -162,7 +163,11 @@ def _parse_options(part: str, words: list[str]) -> _Options:
             stock += 1
         else:
             _unknown(
-                part, "option", word, OPTIONS, "N stands for a number above 0 in tpN, kvN, lenN, seqsN, batchN, memN"
+                part,
+                "option",
+                word,
+                OPTIONS,
+                "N stands for a number above 0 in tpN, kvN, lenN, seqsN, batchN, memN, offloadN",
             )
     if len(weights) > 1:
         _twice(part, weights[0].value, weights[1].value)
@@ -205,6 +210,9 @@ def _modelled(part: str, gpu: Gpu, options: _Options, shape: ModelShape) -> Engi
     if options.kv and options.kv > room:
         raise FleetError(f"{part!r}: {options.kv} tokens of KV are {options.kv - room} more than fit, which is {room}")
     config = _config(part, options, options.kv or room, BLOCK_SIZE, shape.max_model_len, seqs, batch)
+    if options.offload:
+        speed = HOST_BANDWIDTH * machine.tensor_parallel / shape.kv_token_bytes
+        config = replace(config, offload_tokens=options.offload, load_tokens_per_s=speed)
     return EngineModel(
         gpu.name.lower(),
         _title(part),
@@ -217,9 +225,9 @@ def _modelled(part: str, gpu: Gpu, options: _Options, shape: ModelShape) -> Engi
 
 
 def _measured(part: str, name: str, saved: SavedProfile, options: _Options, model: str | None) -> EngineModel:
-    if options.weights or options.tp or options.mem:
+    if options.weights or options.tp or options.mem or options.offload:
         raise FleetError(
-            f"{part!r}: w4, bf16, tp and mem are for modelled GPUs; {name} is an engine as it was measured"
+            f"{part!r}: w4, bf16, tp, mem and offload are for modelled GPUs; {name} is an engine as it was measured"
         )
     if saved.measured is None:
         raise FleetError(f"{part!r}: {name} does not say what it was measured on; its field `measured` is missing")

@@ -68,6 +68,10 @@ LAYER_SECONDS = 15e-6
 ALL_REDUCE_SECONDS = 12e-6
 """The latency of one all-reduce among the GPUs of a machine; a layer has two (NCCL's small-message latency)."""
 
+HOST_BANDWIDTH = 20e9
+"""Bytes a second that come back to one GPU from pinned CPU memory: PCIe 4.0 x16 has a peak of 32e9, of which large copies
+get about two thirds. Newer boards have PCIe 5.0; this is the cautious side."""
+
 MEMORY_SHARE = 0.92
 """Of a GPU's memory, that the engine takes (vLLM 0.32's default of `gpu_memory_utilization`)."""
 

@@ -74,6 +74,7 @@ def test_a_calibrated_profile_is_a_fleet(tmp_path: Path) -> None:
         ("hexgen,A100:w4", "'hexgen' is a whole fleet, and stands alone"),
         ("A100:w4:mem101", "memN is a percentage, at most 100"),
         ("A100:kv0", "there is no option 'kv0'"),
+        ("cpu-smollm2:offload9000", "tp, mem and offload are for modelled GPUs"),
         ("A100", "llama-3.1-70b in bf16 takes .* GiB more than"),
         ("A100:tp3", "cannot be divided among 3 GPUs"),
         ("A100:w4:kv900000", "900000 tokens of KV are .* more than fit"),
@@ -147,3 +148,10 @@ def test_engines_know_whether_they_were_measured_and_what_they_serve() -> None:
     (measured,), (modelled,) = parse_fleet("cpu-smollm2"), parse_fleet("A100:w4", MODEL)
     assert (measured.modelled, measured.model) == (False, "smollm2")
     assert (modelled.modelled, modelled.model) == (True, MODEL)
+
+
+def test_an_offload_tier_loads_as_fast_as_its_gpus_links() -> None:
+    one, two = (parse_fleet(f"A100:w4:tp{count}:offload500000", "llama-3.1-70b")[0].config for count in (1, 2))
+    assert (one.offload_tokens, two.offload_tokens) == (500_000, 500_000)
+    assert one.load_tokens_per_s == pytest.approx(20e9 / (2 * 80 * 8 * 128 * 2))
+    assert two.load_tokens_per_s == pytest.approx(2 * one.load_tokens_per_s)

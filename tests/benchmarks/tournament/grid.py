@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from random import Random
@@ -92,26 +92,15 @@ FLEETS: Mapping[str, str] = {
     "one": "1xA100",
     "four equal": "4xA100",
     "four unequal": "1xH100,1xA100,1xL40S,1xA6000",
+    "one, offload": "1xA100:offload1600000",
 }
 OFFLOAD = "one, offload"
-"""One engine whose KV goes to four times as much memory of the CPU, and comes back at PCIe 4's 20 GB/s."""
+"""Its KV goes to about four times as much memory of the CPU, and comes back over PCIe."""
 
 
 def fleet(name: str) -> tuple[EngineModel, ...]:
     """The engines of a fleet."""
-    engines = parse_fleet(FLEETS[name.removesuffix(", offload")], MODEL)
-    if name != OFFLOAD:
-        return engines
-    bytes_per_token = 2 * 32 * 8 * 128 * 2  # keys and values, layers, heads, their size, 16 bits
-    return tuple(
-        replace(
-            engine,
-            config=replace(
-                engine.config, offload_tokens=4 * engine.config.kv_tokens, load_tokens_per_s=20e9 / bytes_per_token
-            ),
-        )
-        for engine in engines
-    )
+    return parse_fleet(FLEETS[name], MODEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +122,7 @@ def cells(*, whole: bool = False) -> list[Cell]:
     """
     found = []
     for row, workload in enumerate(WORKLOADS):
-        for column, name in enumerate(FLEETS):
+        for column, name in enumerate(name for name in FLEETS if name != OFFLOAD):
             levels = LEVELS if whole else LEVELS[(row + column) % 2 :: 2]
             found += [Cell(workload, name, level) for level in levels]
         if whole or row % 2 == 0:
