@@ -41,111 +41,39 @@ class PolicyConfig:
     retention: Choice = field(default=Choice("continuum"))
 
 
+def _preset(
+    name: str,
+    order: str | Choice,
+    placement: str | Choice,
+    admission: str | Choice,
+    retention: str | Choice,
+) -> PolicyConfig:
+    choices = (Choice(part) if isinstance(part, str) else part for part in (order, placement, admission, retention))
+    return PolicyConfig(name, Choice("none"), *choices)
+
+
 _PINNED_FIRST = Choice("program_fcfs", (("pinned_first", True),))
 _THUNDERAGENT_CODE = Choice("thunderagent", (("decay", 1.0), ("marks_free", False), ("shared_credit", False)))
+_HEXGEN_CODE = Choice("balanced", (("alpha", 0.0), ("cumulative", True), ("slow_weight", 0.5)))
 
 PRESETS: Mapping[str, PolicyConfig] = MappingProxyType(
     {
         preset.name: preset
         for preset in (
-            PolicyConfig(
-                "vllm",
-                order=Choice("fcfs"),
-                placement=Choice("least_loaded"),
-                admission=Choice("unlimited"),
-                retention=Choice("none"),
-            ),
-            PolicyConfig(
-                "fcfs_ttl",
-                order=Choice("program_fcfs"),
-                placement=Choice("sticky"),
-                admission=Choice("unlimited"),
-                retention=Choice("fixed_ttl", (("ttl", 2.0),)),
-            ),
-            PolicyConfig(
-                "continuum",
-                order=_PINNED_FIRST,
-                placement=Choice("sticky"),
-                admission=Choice("unlimited"),
-                retention=Choice("continuum"),
-            ),
-            PolicyConfig(
-                "continuum_code",
-                order=_PINNED_FIRST,
-                placement=Choice("sticky"),
-                admission=Choice("unlimited"),
-                retention=Choice("continuum_code"),
-            ),
-            PolicyConfig(
-                "thunderagent",
-                order=Choice("fcfs"),
-                placement=Choice("thunderagent"),
-                admission=Choice("thunderagent"),
-                retention=Choice("none"),
-            ),
-            PolicyConfig(
-                "thunderagent_code",
-                order=Choice("fcfs"),
-                placement=_THUNDERAGENT_CODE,
-                admission=_THUNDERAGENT_CODE,
-                retention=Choice("none"),
-            ),
-            PolicyConfig(
-                "vllm_router",
-                order=Choice("fcfs"),
-                placement=Choice("vllm_router"),
-                admission=Choice("vllm_router"),
-                retention=Choice("none"),
-            ),
-            PolicyConfig(
-                "autellix",
-                order=Choice("attained_service"),
-                placement=Choice("short_anywhere"),
-                admission=Choice("unlimited"),
-                retention=Choice("none"),
-            ),
-            PolicyConfig(
-                "infercept",
-                order=Choice("program_fcfs"),
-                placement=Choice("sticky"),
-                admission=Choice("unlimited"),
-                retention=Choice("preserve_discard"),
-            ),
-            PolicyConfig(
-                "hexgen",
-                order=Choice("urgency"),
-                placement=Choice("balanced"),
-                admission=Choice("memory"),
-                retention=Choice("none"),
-            ),
-            PolicyConfig(
-                "hexgen_code",
-                order=Choice("urgency", (("shared_workflow", True),)),
-                placement=Choice("balanced", (("alpha", 0.0), ("cumulative", True), ("slow_weight", 0.5))),
-                admission=Choice("memory"),
-                retention=Choice("none"),
-            ),
-            PolicyConfig(
-                "llmd_las",
-                order=Choice("least_attained"),
-                placement=Choice("sticky"),
-                admission=Choice("saturation"),
-                retention=Choice("none"),
-            ),
-            PolicyConfig(
-                "past_future",
-                order=Choice("fcfs"),
-                placement=Choice("short_anywhere", (("short", 0),)),
-                admission=Choice("past_future"),
-                retention=Choice("none"),
-            ),
-            PolicyConfig(
-                "agentserve",
-                order=Choice("program_fcfs"),
-                placement=Choice("sticky"),
-                admission=Choice("working_set"),
-                retention=Choice("fixed_ttl", (("ttl", 30.0),)),
-            ),
+            _preset("vllm", "fcfs", "least_loaded", "unlimited", "none"),
+            _preset("fcfs_ttl", "program_fcfs", "sticky", "unlimited", Choice("fixed_ttl", (("ttl", 2.0),))),
+            _preset("continuum", _PINNED_FIRST, "sticky", "unlimited", "continuum"),
+            _preset("continuum_code", _PINNED_FIRST, "sticky", "unlimited", "continuum_code"),
+            _preset("thunderagent", "fcfs", "thunderagent", "thunderagent", "none"),
+            _preset("thunderagent_code", "fcfs", _THUNDERAGENT_CODE, _THUNDERAGENT_CODE, "none"),
+            _preset("vllm_router", "fcfs", "vllm_router", "vllm_router", "none"),
+            _preset("autellix", "attained_service", "short_anywhere", "unlimited", "none"),
+            _preset("infercept", "program_fcfs", "sticky", "unlimited", "preserve_discard"),
+            _preset("hexgen", "urgency", "balanced", "memory", "none"),
+            _preset("hexgen_code", Choice("urgency", (("shared_workflow", True),)), _HEXGEN_CODE, "memory", "none"),
+            _preset("llmd_las", "least_attained", "sticky", "saturation", "none"),
+            _preset("past_future", "fcfs", Choice("short_anywhere", (("short", 0),)), "past_future", "none"),
+            _preset("agentserve", "program_fcfs", "sticky", "working_set", Choice("fixed_ttl", (("ttl", 30.0),))),
         )
     }
 )
