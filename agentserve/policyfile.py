@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from scheduler.policy import KINDS, Choice, PolicyConfig, PolicyError, parse_policy
-from simulator.report.whole import write_whole
+from simulator.whole import write_whole
 
 SUFFIXES = (".yaml", ".yml")
 """How the name of a policy file ends; every other name is a preset's."""

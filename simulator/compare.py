@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scheduler.brain import IDLE_TIMEOUT, Brain
+from scheduler.brain import IDLE_TIMEOUT
 from scheduler.policy import PRESETS, PolicyConfig
 from scheduler.types import Seconds
 from simulator.client import ClientRules
@@ -15,8 +15,8 @@ from simulator.ledger import Detail
 from simulator.network import Network
 from simulator.result import Simulation
 from simulator.summary import Figure, Summary, summarise
-from simulator.trace import Draw, Trace, check_fits, families
-from simulator.world import NETWORK, RULES, OnProgram, World
+from simulator.trace import Draw, Trace, families
+from simulator.world import NETWORK, RULES, OnProgram, simulate
 from workloads.program import Program
 
 
@@ -134,19 +134,17 @@ def run(
     Raises:
         SimulationError, WorkloadError, PolicyError: as `simulate`.
     """
-    fitting = check_fits(programs, setting.fleet)
-    world = World(
-        iter(list(fitting)) if isinstance(programs, Sequence) else fitting,
+    return simulate(
+        programs,
         setting.fleet,
-        Brain(policy, seed=seed, idle_timeout=setting.idle_timeout),
+        policy,
         seed=seed,
         network=setting.network,
         rules=setting.rules,
+        idle_timeout=setting.idle_timeout,
         detail=detail,
         on_program=on_program,
     )
-    world.run()
-    return world.ledger.simulation(policy.name, seed)
 
 
 def _alone(

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from simulator.compare import Comparison
-from simulator.report.whole import write_whole
 from simulator.result import ProgramResult, Simulation
 from simulator.summary import FIGURES
+from simulator.whole import write_whole
 
 FORMAT = "agentserve-simulation/1"
 

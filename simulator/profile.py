@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, ValidationError
 
 from scheduler.types import Seconds, StepCost, Tokens
+from simulator.whole import write_whole
 
 
 class ProfileError(ValueError):
@@ -184,9 +185,9 @@ def load_profile(path: Path) -> StepProfile:
 
 
 def save_profile(profile: StepProfile, path: Path, measured: Measured | None = None) -> None:
-    """Writes a profile's JSON file."""
+    """Writes a profile's JSON file, whole or not at all."""
     file = _File(**asdict(profile), measured=measured)
-    path.write_text(file.model_dump_json(indent=2) + "\n")
+    write_whole(path, [file.model_dump_json(indent=2), "\n"])
 
 
 def shipped(name: str) -> SavedProfile:

@@ -8,8 +8,9 @@ from typing import TypeAlias
 
 from simpy.core import EmptySchedule
 
-from scheduler.brain import Brain
+from scheduler.brain import IDLE_TIMEOUT, Brain
 from scheduler.policy import PolicyConfig
+from scheduler.types import Seconds
 from simulator.client import ClientRules, Clients
 from simulator.clock import Clock
 from simulator.fleet import EngineModel
@@ -89,6 +90,7 @@ def simulate(
     seed: int = 0,
     network: Network = NETWORK,
     rules: ClientRules = RULES,
+    idle_timeout: Seconds = IDLE_TIMEOUT,
     detail: Detail | None = None,
     on_program: OnProgram | None = None,
 ) -> Simulation:
@@ -102,6 +104,7 @@ def simulate(
         seed: of everything random: bytes a token, delays, the policies' own choices.
         network: delays between clients, gateway and engines.
         rules: what clients say in their requests.
+        idle_timeout: how long a program is silent before the scheduler takes it for ended.
         detail: keeps each call, and samples of each engine; without, only what the figures need.
         on_program: called when a program has ended.
 
@@ -114,7 +117,7 @@ def simulate(
     fitting = check_fits(programs, fleet)
     if isinstance(programs, Sequence):
         fitting = iter(list(fitting))
-    brain = Brain(policy, seed=seed)
+    brain = Brain(policy, seed=seed, idle_timeout=idle_timeout)
     world = World(fitting, fleet, brain, seed=seed, network=network, rules=rules, detail=detail, on_program=on_program)
     world.run()
     return world.ledger.simulation(policy.name, seed)

@@ -55,7 +55,7 @@ def test_the_covering_meets_every_fleet_and_every_level_with_every_workload() ->
 
 def test_a_game_is_scored_against_each_program_alone() -> None:
     engines = parse_fleet("cpu-smollm2")
-    alone = alone_times(FAMILIES, engines, PRESETS["vllm"])
+    alone = alone_times(FAMILIES, engines)
     idle, busy = (play(SMALL_ONES, FAMILIES, engines, PRESETS["vllm"], rate, 1, alone) for rate in (1e-4, 0.5))
     assert idle.slowdown_max == pytest.approx(1.0, abs=0.02)
     assert busy.slowdown > 1.2

@@ -80,14 +80,10 @@ def calibrate(
         fail(f"{error} in {minutes:g} minutes: allow more --minutes; nothing was written")
     except KeyboardInterrupt:
         interrupted()
-    part = output.with_name(output.name + ".part")
     try:
-        save_profile(fitted.profile, part, _describe(subject, fitted, task, hardware))
-        part.replace(output)
+        save_profile(fitted.profile, output, _describe(subject, fitted, task, hardware))
     except OSError as error:
         fail(f"{output} cannot be written: {error.strerror}")
-    finally:
-        part.unlink(missing_ok=True)
     out.print(_table(fitted), _summary(fitted), f"written to {escape(str(output))}", sep="\n")
 
 

@@ -25,7 +25,19 @@ from agentserve.commands.common import (
     read_policies,
     warn,
 )
-from agentserve.commands.traffic import Gaps, TraceFile, context_of
+from agentserve.commands.traffic import (
+    ContextOption,
+    EnginesOption,
+    Gaps,
+    GapsOption,
+    ModelOption,
+    ProgramsOption,
+    RateOption,
+    SkipDamagedOption,
+    TraceArgument,
+    TraceFile,
+    context_of,
+)
 from agentserve.policyfile import choices
 from scheduler.policy import PolicyError
 from scheduler.types import Seconds, Tokens
@@ -76,18 +88,13 @@ class Files:
 
 def simulate(
     context: typer.Context,
-    trace: Annotated[Path, typer.Argument(help="A trace of any known form: a file, a folder or an archive.")],
-    engines: Annotated[str, typer.Option(help="The fleet, as 2xA100:w4,1xA6000:w4, or `hexgen`.")],
-    model: Annotated[
-        str | None,
-        typer.Option(help="What the engines serve, as llama-3.1-70b; of a recording of several models, whose calls."),
-    ] = None,
+    trace: TraceArgument,
+    engines: EnginesOption,
+    model: ModelOption = None,
     policy: Annotated[
         str, typer.Option(help="Presets or policy files (YAML), by commas; the first is what others stand against.")
     ] = "vllm,continuum,agentserve",
-    rate: Annotated[
-        float | None, typer.Option(help="Programs a second, as a Poisson process; without it, as recorded.")
-    ] = None,
+    rate: RateOption = None,
     seed: Annotated[int, typer.Option(help="The first seed: of arrivals, bytes a token and redrawn gaps.")] = 1,
     seeds: Annotated[
         int | None,
@@ -98,15 +105,10 @@ def simulate(
             "of a trace that is replayed as recorded.",
         ),
     ] = None,
-    programs: Annotated[int | None, typer.Option(min=1, help="Use only so many programs of the trace.")] = None,
-    context_tokens: Annotated[
-        int | None,
-        typer.Option("--context", min=1, help="Scale longer programs to so many tokens; else to what the fleet takes."),
-    ] = None,
-    gaps: Annotated[Gaps, typer.Option(help="Tool times as recorded, or redrawn from public quantiles.")] = (
-        Gaps.RECORDED
-    ),
-    skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave damaged lines out.")] = False,
+    programs: ProgramsOption = None,
+    context_tokens: ContextOption = None,
+    gaps: GapsOption = Gaps.RECORDED,
+    skip_damaged: SkipDamagedOption = False,
     client_delay: Annotated[float, typer.Option(min=0, help="Seconds from a client to the gateway.")] = 0.0,
     engine_delay: Annotated[float, typer.Option(min=0, help="Seconds from the gateway to an engine.")] = 0.0,
     alone: Annotated[bool, typer.Option(help="Also run every program alone, for slowdowns.")] = True,

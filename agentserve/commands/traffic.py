@@ -1,10 +1,13 @@
-"""The trace that a command replays, and what of it was left out."""
+"""The trace that a command replays, how a person names and changes it, and what of it was left out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
 
 from scheduler.types import Tokens
 from simulator.fleet import EngineModel
@@ -19,6 +22,26 @@ class Gaps(StrEnum):
 
     RECORDED = "recorded"
     REDRAWN = "redrawn"
+
+
+TraceArgument: TypeAlias = Annotated[
+    Path, typer.Argument(help="A trace of any known form: a file, a folder or an archive.")
+]
+EnginesOption: TypeAlias = Annotated[str, typer.Option(help="The fleet, as 2xA100:w4,1xA6000:w4, or `hexgen`.")]
+ModelOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="What the engines serve, as llama-3.1-70b; of a recording of several models, whose calls."),
+]
+RateOption: TypeAlias = Annotated[
+    float | None, typer.Option(help="Programs a second, as a Poisson process; without it, as recorded.")
+]
+ProgramsOption: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Use only so many programs of the trace.")]
+ContextOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--context", min=1, help="Scale longer programs to so many tokens; else to what the fleet takes."),
+]
+GapsOption: TypeAlias = Annotated[Gaps, typer.Option(help="Tool times as recorded, or redrawn from public quantiles.")]
+SkipDamagedOption: TypeAlias = Annotated[bool, typer.Option("--skip-damaged", help="Leave damaged lines out.")]
 
 
 class TraceFile:

@@ -26,7 +26,19 @@ from agentserve.commands.common import (
     read_policies,
     warn,
 )
-from agentserve.commands.traffic import Gaps, TraceFile, context_of
+from agentserve.commands.traffic import (
+    ContextOption,
+    EnginesOption,
+    Gaps,
+    GapsOption,
+    ModelOption,
+    ProgramsOption,
+    RateOption,
+    SkipDamagedOption,
+    TraceArgument,
+    TraceFile,
+    context_of,
+)
 from agentserve.policyfile import SUFFIXES, write_policy
 from scheduler.policy import PolicyConfig, PolicyError
 from scheduler.types import Seconds
@@ -48,20 +60,15 @@ from workloads.program import WorkloadError
 
 def tune(
     context: typer.Context,
-    trace: Annotated[Path, typer.Argument(help="A trace of any known form: a file, a folder or an archive.")],
-    engines: Annotated[str, typer.Option(help="The fleet, as 2xA100:w4,1xA6000:w4, or `hexgen`.")],
-    model: Annotated[
-        str | None,
-        typer.Option(help="What the engines serve, as llama-3.1-70b; of a recording of several models, whose calls."),
-    ] = None,
+    trace: TraceArgument,
+    engines: EnginesOption,
+    model: ModelOption = None,
     objective: Annotated[
         str, typer.Option(help="What to lower: mean_completion, p95, or slo@X: programs that take longer than X s.")
     ] = "mean_completion",
     budget: Annotated[int, typer.Option(min=2, help="Settings to try at most, the policy as it is among them.")] = 200,
     policy: Annotated[str, typer.Option(help="The preset or policy file (YAML) to improve.")] = "agentserve",
-    rate: Annotated[
-        float | None, typer.Option(help="Programs a second, as a Poisson process; without it, as recorded.")
-    ] = None,
+    rate: RateOption = None,
     seed: Annotated[int, typer.Option(help="The first seed: of programs, arrivals, gaps, and the search itself.")] = 1,
     seeds: Annotated[
         int, typer.Option(min=2, help="Simulations of a setting; the winner gets as many again twice.")
@@ -70,15 +77,10 @@ def tune(
     ray: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Simulate on this Ray cluster instead, as `auto`.")
     ] = None,
-    programs: Annotated[int | None, typer.Option(min=1, help="Use only so many programs of the trace.")] = None,
-    context_tokens: Annotated[
-        int | None,
-        typer.Option("--context", min=1, help="Scale longer programs to so many tokens; else to what the fleet takes."),
-    ] = None,
-    gaps: Annotated[Gaps, typer.Option(help="Tool times as recorded, or redrawn from public quantiles.")] = (
-        Gaps.RECORDED
-    ),
-    skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave damaged lines out.")] = False,
+    programs: ProgramsOption = None,
+    context_tokens: ContextOption = None,
+    gaps: GapsOption = Gaps.RECORDED,
+    skip_damaged: SkipDamagedOption = False,
     output: Annotated[Path, typer.Option("--out", help="Write the policy here, for `policy:` of a configuration.")] = (
         Path("policy.yaml")
     ),

@@ -28,7 +28,7 @@ from agentserve.commands.common import (
     read_policies,
     warn,
 )
-from agentserve.commands.traffic import TraceFile
+from agentserve.commands.traffic import ProgramsOption, RateOption, TraceFile
 from agentserve.config import ConfigError, load
 from agentserve.engines.base import EngineError
 from agentserve.validation import table
@@ -102,10 +102,8 @@ def validate(
     tolerance: Annotated[
         float, typer.Option(min=0.001, max=1, help="The error that completion times may have; others in proportion.")
     ] = USUAL_TOLERANCE,
-    programs: Annotated[int | None, typer.Option(min=1, help="Use only so many programs of the trace.")] = None,
-    rate: Annotated[
-        float | None, typer.Option(help="Programs a second, as a Poisson process; without it, as recorded.")
-    ] = None,
+    programs: ProgramsOption = None,
+    rate: RateOption = None,
     seed: Annotated[int, typer.Option(help="Of those arrivals.")] = 1,
     json: Annotated[Path | None, typer.Option(help="Write all figures of all repetitions here.")] = None,
 ) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from agentserve.validation.trial import Trial
-from simulator.report.whole import write_whole
+from simulator.whole import write_whole
 
 FORMAT = "agentserve-validation/1"
 

@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass
 
 from scheduler.admission.base import Verdict
+from scheduler.admission.unlimited import Unlimited
 from scheduler.state import Call, EngineState, Program
 from scheduler.types import Seconds
 from scheduler.view import View
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(Unlimited):
     """Admits a call if the engine has room for its prompt and its expected output beside those of the running calls.
 
     Head of line: a call that does not fit closes its engine to those behind it. Programs reserve nothing in their
@@ -37,11 +38,5 @@ class Memory:
     def longest_wait(self, view: View, call: Call) -> Seconds:
         return self.max_wait
 
-    def longest_stall(self, view: View, call: Call) -> Seconds:
-        return math.inf
-
     def keeps(self, view: View, program: Program) -> bool:
         return False
-
-    def patience(self, view: View, program: Program) -> Seconds:
-        return math.inf

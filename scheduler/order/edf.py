@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scheduler.presets.stages import StageListener
+from scheduler.presets.stages import StageOrder
 from scheduler.state import Call
 from scheduler.view import View
 
 
 @dataclass(frozen=True, slots=True)
-class EarliestDeadline(StageListener):
+class EarliestDeadline(StageOrder):
     """Calls of the program that is due first.
 
     A program whose calls have no deadline is due `slo_scale` times what its workflow takes alone after its arrival,
@@ -24,6 +24,3 @@ class EarliestDeadline(StageListener):
 
     def key(self, view: View, call: Call) -> float:
         return self.times.due(view, call, self.slo_scale)
-
-    def priority(self, view: View, call: Call) -> int:
-        return round(1000 * self.key(view, call))

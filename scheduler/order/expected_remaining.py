@@ -13,13 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scheduler.presets.stages import StageListener
+from scheduler.presets.stages import StageOrder
 from scheduler.state import Call
 from scheduler.view import View
 
 
 @dataclass(frozen=True, slots=True)
-class ExpectedRemaining(StageListener):
+class ExpectedRemaining(StageOrder):
     """Programs with the least to do first, and those that came earlier.
 
     A call is overtaken only by programs that arrive within (its remaining work) / `ageing` seconds of its own program.
@@ -35,6 +35,3 @@ class ExpectedRemaining(StageListener):
 
     def key(self, view: View, call: Call) -> float:
         return self.times.remaining(view, call) + self.ageing * call.program.arrived
-
-    def priority(self, view: View, call: Call) -> int:
-        return round(1000 * self.key(view, call))

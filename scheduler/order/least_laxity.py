@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scheduler.presets.stages import StageListener
+from scheduler.presets.stages import StageOrder
 from scheduler.state import Call
 from scheduler.view import View
 
 
 @dataclass(frozen=True, slots=True)
-class LeastLaxity(StageListener):
+class LeastLaxity(StageOrder):
     """Calls of the program with the least laxity.
 
     While calls wait, the laxity of all shrinks alike, so the key leaves `now` out and does not move. What remains and
@@ -27,6 +27,3 @@ class LeastLaxity(StageListener):
 
     def key(self, view: View, call: Call) -> float:
         return self.times.due(view, call, self.slo_scale) - self.times.remaining(view, call)
-
-    def priority(self, view: View, call: Call) -> int:
-        return round(1000 * self.key(view, call))

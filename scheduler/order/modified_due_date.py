@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
-from scheduler.presets.stages import StageListener
+from scheduler.presets.stages import StageOrder
 from scheduler.state import Call, EngineState
 from scheduler.types import CallId, Seconds
 from scheduler.view import View
@@ -63,7 +63,7 @@ class Jobs:
 
 
 @dataclass(frozen=True, slots=True)
-class ModifiedDueDate(StageListener):
+class ModifiedDueDate(StageOrder):
     """The call with the smallest modified due date, or with the smallest score of the challenger.
 
     What remains and when a program without deadlines is due are those of `scheduler.presets.stages`, as they are when
@@ -83,11 +83,8 @@ class ModifiedDueDate(StageListener):
         longest, mean = self._jobs.sizes
         return view.now + mddc(seconds, due - view.now, 0.0, max(longest, seconds), mean or seconds)
 
-    def priority(self, view: View, call: Call) -> int:
-        return round(1000 * self.key(view, call))
-
     def call_arrived(self, view: View, call: Call) -> None:
-        StageListener.call_arrived(self, view, call)
+        StageOrder.call_arrived(self, view, call)
         self._jobs.add(call.id, self._job(view, call))
 
     def call_dispatched(self, view: View, call: Call, engine: EngineState) -> None:

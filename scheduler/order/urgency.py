@@ -12,14 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scheduler.presets.stages import StageListener
+from scheduler.presets.stages import StageOrder
 from scheduler.state import Call
 from scheduler.types import Seconds
 from scheduler.view import View
 
 
 @dataclass(frozen=True, slots=True)
-class Urgency(StageListener):
+class Urgency(StageOrder):
     """Most urgent first.
 
     The budget is fixed when a call arrives, as in the original. From then on the urgency of all waiting calls grows by
@@ -51,6 +51,3 @@ class Urgency(StageListener):
             return left
         service = self.times.service(view, call)
         return left * service / (service + self.times.after(call))
-
-    def priority(self, view: View, call: Call) -> int:
-        return round(1000 * self.key(view, call))

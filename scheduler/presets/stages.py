@@ -17,6 +17,7 @@ of the workflow's calls. Until programs have ended nothing is expected after a c
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -185,6 +186,20 @@ class StageListener(Listener):
 
     def program_ended(self, view: View, program: Program) -> None:
         self.times.program_ended(program)
+
+
+class StageOrder(StageListener, ABC):
+    """An order by learned times: its keys are seconds, and the engine's request priorities milliseconds."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def key(self, view: View, call: Call) -> float:
+        """The call's place in line, smaller first."""
+
+    def priority(self, view: View, call: Call) -> int:
+        """The same place, as vLLM has it."""
+        return round(1000 * self.key(view, call))
 
 
 def alone(engine: EngineState, prompt: Tokens, cached: Tokens, output: Tokens) -> Seconds:

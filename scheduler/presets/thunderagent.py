@@ -29,13 +29,14 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from scheduler.admission.base import Admission, Occasion, Ruling, Verdict
+from scheduler.admission.unlimited import Unlimited
 from scheduler.state import Call, EngineState, EngineStatus, Program
 from scheduler.types import EngineId, ProgramKey, Seconds, Tokens
 from scheduler.view import View
 
 
 @dataclass(frozen=True, slots=True)
-class ThunderAgent:
+class ThunderAgent(Unlimited):
     """Admission and placement. The defaults are the paper's rule.
 
     The released code is `decay` 1, `marks_free` off and `shared_credit` off. The original counts one context a program
@@ -95,15 +96,6 @@ class ThunderAgent:
 
     def longest_wait(self, view: View, call: Call) -> Seconds:
         return self.max_wait
-
-    def longest_stall(self, view: View, call: Call) -> Seconds:
-        return math.inf
-
-    def keeps(self, view: View, program: Program) -> bool:
-        return True
-
-    def patience(self, view: View, program: Program) -> Seconds:
-        return math.inf
 
     def review(self, view: View, waiting: Sequence[Call], occasion: Occasion) -> Iterator[Ruling]:
         if occasion is not Occasion.TICK:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from scheduler.admission.base import Admission, Occasion, Ruling, Verdict
+from scheduler.admission.unlimited import Unlimited
 from scheduler.listener import Listener
 from scheduler.policy import PolicyError, unknown
 from scheduler.presets import ring
@@ -27,7 +28,7 @@ DEADLINE_FACTOR = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class VllmRouter(Listener):
+class VllmRouter(Unlimited, Listener):
     """Programs are bound to an engine at first, and are active or paused there. Both kinds have to name this rule.
 
     An active program's calls go at once, and its private tokens (its context without what it shares, and `buffer` for
@@ -155,14 +156,8 @@ class VllmRouter(Listener):
     def longest_wait(self, view: View, call: Call) -> Seconds:
         return self.queue_timeout
 
-    def longest_stall(self, view: View, call: Call) -> Seconds:
-        return math.inf
-
     def keeps(self, view: View, program: Program) -> bool:
         return self._track(view, program).activated is not None
-
-    def patience(self, view: View, program: Program) -> Seconds:
-        return math.inf
 
     def review(self, view: View, waiting: Sequence[Call], occasion: Occasion) -> Iterator[Ruling]:
         memory = self._memory

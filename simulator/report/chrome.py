@@ -14,8 +14,8 @@ from itertools import count
 from pathlib import Path
 
 from scheduler.types import Seconds
-from simulator.report.whole import write_whole
 from simulator.result import CallResult, EngineResult, EngineSample, Simulation
+from simulator.whole import write_whole
 
 Event = Mapping[str, object]
 

@@ -13,8 +13,8 @@ from simulator.report.chart import Curve, Point, curve_styles, curves, legend
 from simulator.report.course import Clock, Frame, sampled, sections
 from simulator.report.document import document, note, switch
 from simulator.report.figures import figures
-from simulator.report.whole import write_whole
 from simulator.result import EngineResult, Simulation
+from simulator.whole import write_whole
 
 MAX_STEPS = 500
 """Steps of a distribution's curve."""

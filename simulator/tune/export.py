@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeAlias
 
-from simulator.report.whole import write_whole
 from simulator.tune.objective import Objective
 from simulator.tune.outcome import Outcome, Trial
 from simulator.tune.space import Parameter
+from simulator.whole import write_whole
 
 FORMAT = "agentserve-tuning/1"
 

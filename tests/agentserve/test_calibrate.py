@@ -249,12 +249,11 @@ def test_a_profile_that_cannot_be_completed_leaves_nothing(
     async def as_measured(task: Task) -> tuple[Subject, list[Observation]]:
         return measured
 
-    def half(profile: StepProfile, path: Path, about: object) -> None:
-        path.write_text("{")
+    def full(path: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(command, "measure", as_measured)
-    monkeypatch.setattr(command, "save_profile", half)
+    monkeypatch.setattr(Path, "replace", full)
     result = run("--url", "http://e", "--out", str(tmp_path / "p.json"))
     assert result.exit_code == 2
     assert "No space left on device" in result.output

@@ -145,16 +145,8 @@ async def measure(options: argparse.Namespace) -> Run:
     """Runs what is missing of a benchmark, saving after every replay."""
     with tempfile.TemporaryDirectory() as folder:
         arms = [GatewayArm(SIZE, Path(folder), policy, policy=policy) for policy in POLICIES]
-        started: list[GatewayArm] = []
-        try:
-            for arm in arms:
-                say(f"starting {arm.name}")
-                started.append(arm)
-                await arm.start(lambda _: None)
+        async with benchmark.up(arms):
             return await replay_all(arms, options)
-        finally:
-            for arm in started:
-                await arm.stop()
 
 
 async def calibrate(arm: GatewayArm, repetition: int, options: argparse.Namespace) -> None:

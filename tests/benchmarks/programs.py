@@ -17,7 +17,8 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -121,16 +122,23 @@ async def measure(options: argparse.Namespace) -> Run:
             GatewayArm(size, logs, OURS, policy=options.policy),
             GatewayArm(size, logs, BARE, policy=options.policy, plugin=False),
         ]
-        started: list[Arm] = []
-        try:
-            for arm in arms:
-                say(f"starting {arm.name}")
-                started.append(arm)
-                await arm.start(lambda _: None)
+        async with up(arms):
             return await replay_all(arms, options)
-        finally:
-            for arm in started:
-                await arm.stop()
+
+
+@asynccontextmanager
+async def up(arms: Sequence[Arm]) -> AsyncIterator[None]:
+    """Starts arms one after the other, and stops those that were started."""
+    started: list[Arm] = []
+    try:
+        for arm in arms:
+            say(f"starting {arm.name}")
+            started.append(arm)
+            await arm.start(lambda _: None)
+        yield
+    finally:
+        for arm in started:
+            await arm.stop()
 
 
 async def replay_all(arms: Sequence[Arm], options: argparse.Namespace) -> Run:

@@ -134,7 +134,7 @@ class BrainMachine(RuleBasedStateMachine):
         for engine in world.engines:
             world.up(engine)
         for _ in range(len(world.brain.calls) + 1):
-            world.later(400.0)
+            world.later(2000.0)  # no rival holds a call for longer than 1800 s
             for call in list(world.running):
                 world.finish(call)
         assert not world.brain.calls, f"calls that never ran although engines were idle: {list(world.brain.calls)}"

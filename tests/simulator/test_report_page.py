@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from simulator.report import write_html
-from simulator.report.whole import write_whole
 from simulator.result import Simulation
+from simulator.whole import write_whole
 from tests.simulator.simulations import ENGINES, simulation
 
 VOID = {"meta", "input"}

@@ -8,7 +8,7 @@ from agentserve.validation.trial import least_duration
 from agentserve.validation.twin import simulate_replays
 from scheduler.brain import Brain
 from scheduler.policy import PRESETS, PolicyConfig
-from simulator import compare
+from simulator import world
 from tests.simulator.worlds import chain, fleet
 from workloads.program import Call, Edge, Program
 
@@ -28,7 +28,7 @@ def test_programs_end_by_silence_when_the_gateway_says_so(monkeypatch: pytest.Mo
             super().__init__(policy, seed=seed, idle_timeout=idle_timeout)
             minds.append(self)
 
-    monkeypatch.setattr(compare, "Brain", Noted)
+    monkeypatch.setattr(world, "Brain", Noted)
     simulate_replays([[chain("a")]], fleet(), PRESETS["agentserve"], idle_timeout=60.0)
     simulate_replays([[chain("a")]], fleet(), PRESETS["agentserve"])
     assert [mind.idle_timeout for mind in minds] == [60.0, 900.0]

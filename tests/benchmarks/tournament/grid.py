@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from random import Random
 
@@ -153,23 +152,11 @@ def draw(workload: Workload, families: Sequence[Family], rate: float, seed: int,
 def warm(programs: Sequence[Program], warm_up: int) -> frozenset[str]:
     """The roots that arrive before so many calls have: they fill memories and statistics, and do not count."""
     found, calls = [], 0
-    for _, family in groupby(programs, _root_number()):
-        members = list(family)
+    for family in families(programs):
         if calls < warm_up:
-            found.append(members[0].id)
-        calls += sum(len(program.calls) for program in members)
+            found.append(family[0].id)
+        calls += sum(len(program.calls) for program in family)
     return frozenset(found)
-
-
-def _root_number() -> Callable[[Program], int]:
-    seen = 0
-
-    def number(program: Program) -> int:
-        nonlocal seen
-        seen += program.parent is None
-        return seen
-
-    return number
 
 
 def pools(folder: Path, cache: Path) -> Path:

@@ -78,7 +78,7 @@ class Worker:
     def measure(cls, ground: Ground) -> Ground:
         """Finds L by bisection, and writes it down."""
         workload, families, engines = WORKLOADS[ground.workload], cls.pools[ground.workload], fleet(ground.fleet)
-        alone = alone_times(families, engines, PRESETS[STOCK])
+        alone = alone_times(families, engines)
         usual = sum(alone.values()) / len(alone)
 
         def slowdown(rate: float) -> float:
@@ -94,7 +94,12 @@ class Worker:
         while high / low > PRECISION:
             middle = math.sqrt(low * high)
             low, high = (middle, high) if slowdown(middle) < LIMIT else (low, middle)
-        state = {"workload": ground.workload, "fleet": ground.fleet, "rate": math.sqrt(low * high), "alone": alone}
+        state = {
+            "workload": ground.workload,
+            "fleet": ground.fleet,
+            "rate": math.sqrt(low * high),
+            "alone": dict(alone),
+        }
         base_file(cls.folder, ground).write_text(json.dumps(state))
         return ground
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import fmean
 
 from scheduler.events import PinOutcome
 from scheduler.policy import PolicyConfig
 from scheduler.types import Seconds
 from simulator.client import ClientRules
+from simulator.compare import Setting, completions_alone
 from simulator.fleet import EngineModel
 from simulator.result import Simulation
 from simulator.tune.resample import Family
@@ -110,12 +112,6 @@ def origin(program: str) -> str:
     return program.rpartition("#")[0]
 
 
-def alone_times(
-    families: Sequence[Family], engines: tuple[EngineModel, ...], policy: PolicyConfig
-) -> dict[str, Seconds]:
-    """Completion of each family of a pool with the fleet to itself, by its root."""
-    found: dict[str, Seconds] = {}
-    for family in families:
-        simulation = simulate(list(family), engines, policy, rules=RULES)
-        found.update((p.program, p.completion) for p in simulation.programs if p.parent is None)
-    return found
+def alone_times(families: Sequence[Family], engines: tuple[EngineModel, ...]) -> Mapping[str, Seconds]:
+    """Completion of each program of a pool with the fleet to its family."""
+    return completions_alone(chain.from_iterable(families), Setting(engines, rules=RULES))
