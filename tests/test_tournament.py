@@ -13,7 +13,7 @@ from simulator.fleet import parse_fleet
 from tests.benchmarks.tournament.grid import FLEETS, LEVELS, OFFLOAD, WORKLOADS, Cell, Workload, cells, draw, warm
 from tests.benchmarks.tournament.play import Game, Results
 from tests.benchmarks.tournament.report import OURS, Table, report
-from tests.benchmarks.tournament.score import Score, alone_times, origin, play
+from tests.benchmarks.tournament.score import Score, alone_times, jain, origin, play
 from workloads.generate import SMALL, generate
 
 FAMILIES = [(program,) for program in generate(SMALL, 12, 1, SMALL.window_tokens)]
@@ -100,3 +100,8 @@ def test_results_are_kept_line_by_line_and_read_again(tmp_path: Path) -> None:
     again = Results(tmp_path / "r.jsonl")
     assert [score and round(score.mean, 9) for score in again.scores.values()] == [8.123, None]
     assert "mix / one / 1 L" in report(Results(tmp_path / "r.jsonl").scores)
+
+
+def test_the_jain_index_is_1_for_equals_and_1_over_n_where_one_has_everything() -> None:
+    assert jain([3.0, 3.0, 3.0]) == pytest.approx(1.0)
+    assert jain([7.0, 0.0, 0.0, 0.0]) == pytest.approx(0.25)

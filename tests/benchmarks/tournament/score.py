@@ -13,7 +13,7 @@ from scheduler.types import Seconds
 from simulator.client import ClientRules
 from simulator.compare import Setting, completions_alone
 from simulator.fleet import EngineModel
-from simulator.result import Simulation
+from simulator.result import ProgramResult, Simulation
 from simulator.tune.resample import Family
 from simulator.world import simulate
 from tests.benchmarks.tournament.grid import Workload, draw, warm
@@ -22,6 +22,7 @@ from workloads.records import percentile
 
 WARM_UP = 200
 """Calls an engine before programs count: some rivals do nothing for their first hundred samples."""
+TENANTS = 5
 RULES = ClientRules(announce_end=True, exact_lengths=False)
 """Clients say which call is a program's last one, and nothing of lengths."""
 
@@ -44,6 +45,9 @@ class Score:
     later_ttft: Seconds
     later_ttft_p99: Seconds
     later_ttft_max: Seconds
+    jain: float
+    """Jain's index of the tenants' mean slowdowns: 1 if all fare alike. A mix has a tenant for each kind of program;
+    other workloads have five, whose programs come in turn."""
     programs_per_s: float
     cached_share: float
     preemptions: int
@@ -97,6 +101,7 @@ def score(
         later_ttft=fmean(later),
         later_ttft_p99=percentile(later, 0.99),
         later_ttft_max=max(later),
+        jain=jain([fmean(times) for times in tenants(counted, slowdowns).values()]),
         programs_per_s=len(counted) / (max(program.finished for program in counted) - begin),
         cached_share=cached / prompt,
         preemptions=simulation.preemptions,
@@ -105,6 +110,21 @@ def score(
         calls=sum(program.calls for program in simulation.programs),
         wall=simulation.cost.wall,
     )
+
+
+def tenants(counted: Sequence[ProgramResult], slowdowns: Sequence[float]) -> Mapping[str, list[float]]:
+    """The slowdowns of each tenant's programs."""
+    kinds = {program.workflow for program in counted}
+    found: dict[str, list[float]] = {}
+    for program, slowdown in zip(counted, slowdowns, strict=True):
+        number = int(program.program.rpartition("#")[2])
+        found.setdefault(program.workflow if len(kinds) > 1 else str(number % TENANTS), []).append(slowdown)
+    return found
+
+
+def jain(values: Sequence[float]) -> float:
+    """Jain, Chiu and Hawe's index (1984): (sum x)^2 / (n * sum x^2)."""
+    return sum(values) ** 2 / (len(values) * sum(value * value for value in values))
 
 
 def origin(program: str) -> str:
