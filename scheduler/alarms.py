@@ -17,8 +17,6 @@ class Timer(Enum):
 
     AGED = "aged"
     """A call has waited as long as calls may."""
-    STALLED = "stalled"
-    """A dispatched call has waited for its first token as long as a later call of a program should."""
     GAP = "gap"
     """A gap has lasted so long that its program makes way."""
     REVIEW = "review"

@@ -48,7 +48,7 @@ class Books:
         self._up.clear()
 
     def put_on(self, call: Call, engine: EngineState, now: Seconds, uncached: int) -> None:
-        """Enters a dispatched call, and makes its program a member."""
+        """Enters a dispatched call with so many prompt tokens to prefill, and makes its program a member."""
         program = call.program
         if program.engine != engine.id:
             self.leave(program)
@@ -60,9 +60,10 @@ class Books:
         call.first_token = None
         call.output = 0
         call.dispatched = now
-        call.uncached = uncached
+        call.uncached = uncached if call.streams else 0
         call.prefill_ahead = engine.backlog
-        engine.backlog += uncached
+        engine.backlog += call.uncached
+        engine.written += uncached + call.expected_output
         engine.running[call.id] = call
         self.charge(call, engine)
 
@@ -100,7 +101,6 @@ class Books:
             return
         call.first_token = now
         engine = self.engines[call.engine]
-        engine.stalled.discard(call.id)
         if call.id in engine.running:
             engine.backlog -= call.uncached
 
@@ -109,7 +109,6 @@ class Books:
         if call.engine is None:
             return
         engine = self.engines[call.engine]
-        engine.stalled.discard(call.id)
         if engine.running.pop(call.id, None) is not None:
             engine.account.drop(call.id)
             if call.first_token is None:
@@ -131,6 +130,7 @@ class Books:
         engine.account.drop(program.key)
         engine.growth -= program.growth
         program.growth = 0
+        program.survives = engine.written + engine.free + engine.spec.offload_tokens - program.context
         program.member = program.marked = False
         self.roomier.add(engine.id)
 
@@ -141,7 +141,6 @@ class Books:
             self.leave(program)
             program.engine = None
         engine.running.clear()
-        engine.stalled.clear()
         engine.account.clear()
         engine.backlog = engine.foreign = engine.drift = engine.kv_used = engine.queued = engine.scraped_running = 0
         engine.scraped = -math.inf
@@ -169,7 +168,6 @@ class Books:
             assert self.calls.get(name) is call, f"{engine.id} runs the forgotten call {name}"
             assert call.engine == engine.id, f"{engine.id} runs {name}, which is on {call.engine}"
             assert name in engine.account, f"running call {name} is not in the account"
-        assert engine.stalled <= engine.running.keys(), f"{engine.id} has stalled calls that do not run there"
         growth = sum(program.growth for program in engine.members.values())
         assert engine.growth == growth, f"{engine.id}: growth {engine.growth} is not its members' {growth}"
         backlog = sum(call.uncached for call in engine.running.values() if call.first_token is None)

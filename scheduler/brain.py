@@ -4,9 +4,8 @@
 room, and returns what the driver has to do and when to wake it. Which call goes where and when is the policies' word:
 
 - a member's calls enter their engine without asking; others stand in line if the admission policy holds them;
-- a member *makes way* when its gap has lasted longer than the admission policy's patience: its memory is no longer
+- a member *makes way* when its gap has lasted as long as the admission policy lets it: its memory is no longer
   reserved and its pin is released, so that its KV stays only while nobody needs the room;
-- a later call that its engine lets wait too long makes members in their gaps give up their KV, longest gap first;
 - a call that has waited as long as the admission policy lets calls wait enters whether it fits or not.
 """
 
@@ -198,10 +197,10 @@ class Brain:
 
     def _new_program(self, event: events.CallArrived) -> Program:
         parent = self.programs.get(event.parent) if event.parent else None
-        rank = self._ranks if parent is None else parent.rank
+        rank, born = (self._ranks, event.at) if parent is None else (parent.rank, parent.born)
         self._ranks += 1
         ratio = self.learned.tokens_per_byte.value
-        program = Program(event.program, rank, event.at, event.workflow, event.parent, ratio, event.at)
+        program = Program(event.program, rank, event.at, born, event.workflow, event.parent, ratio, event.at)
         self._books.programs[program.key] = program
         self._keeper.meet(program)
         self._expect_review()
@@ -340,16 +339,19 @@ class Brain:
     def _tool_ended(self, event: events.ToolEnded) -> None:
         program = self.programs.get(event.program)
         if program is not None:
-            self._keeper.watch(program)
+            self._keeper.look_again(program)
 
     def _hint_given(self, event: events.HintGiven) -> None:
         program = self.programs.get(event.program)
         if program is None:
             return
-        program.remaining_calls = program.remaining_calls if event.remaining_calls is None else event.remaining_calls
+        if event.remaining_calls is not None:
+            program.remaining_calls = event.remaining_calls
+            for call in program.calls.values():
+                self._gate.line.find_place(call, self._desk.policies, self._view)
         if event.expected_gap is not None:
             program.expected_gap = event.expected_gap
-            self._keeper.watch(program)
+            self._keeper.look_again(program)
 
     def _program_ended(self, event: events.ProgramEnded) -> None:
         program = self.programs.get(event.program)
@@ -454,7 +456,5 @@ class Brain:
                 self._keeper.silent(key)
             case Timer.GAP, ProgramKey() as key:
                 self._keeper.gap_too_long(key, alarm.gap)
-            case Timer.STALLED, name:
-                self._keeper.make_room(CallId(str(name)))
             case Timer.AGED, name:
                 self._gate.age(CallId(str(name)))

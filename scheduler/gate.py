@@ -40,6 +40,8 @@ class Gate:
         """Dispatches what may go, from the head, until each of these engines is closed."""
         policies, view = self._desk.policies, self._desk.view
         for call in self.line.walk(policies, view):
+            if call.engine is not None:
+                continue  # it has followed another of its program
             engines = self._candidates(call)
             if not call.aged:
                 engines = [engine for engine in engines if engine.id in open_engines]
@@ -129,24 +131,28 @@ class Gate:
         why = _why(call, view.now, engine)
         if program.engine != engine.id or _is_rewritten(call):
             self._keeper.release(program)
-        self._desk.books.put_on(call, engine, view.now, view.uncached(call, engine) if call.streams else 0)
+        self._desk.books.put_on(call, engine, view.now, view.uncached(call, engine))
         if engine.spec.retention and not program.ending:
             call.ttl = policies.retention.at_dispatch(view, call, engine)
         priority = policies.order.priority(view, call)
         program.pin_until = 0.0
-        self._time(call)
         waited = view.now - call.arrived
         self._desk.actions.append(
             Dispatch(call.id, engine.id, priority, program.rank, call.ttl, why, waited, call.expected_output)
         )
         for listener in policies.listeners:
             listener.call_dispatched(view, call, engine)
+        for sibling in tuple(program.calls.values()):
+            if sibling.engine is None and sibling is not call and self._may_follow(sibling, engine):
+                self.line.leave(sibling)
+                self._dispatch(sibling, engine)
 
-    def _time(self, call: Call) -> None:
-        """Sets the alarm for a later call's first token, if the first token will be seen."""
-        if call.program.served and call.streams:
-            longest = self._desk.policies.admission.longest_stall(self._desk.view, call)
-            self._desk.alarms.set(self._desk.now + longest, Timer.STALLED, call.id)
+    def _may_follow(self, call: Call, engine: EngineState) -> bool:
+        """Whether a call that stands in line need not any more, now that its program is a member of an engine."""
+        policies = self._desk.policies
+        binds = policies.placement.binds and call.bound != engine.id
+        there = engine in self._desk.books.candidates(call)
+        return there and not binds and not policies.admission.holds(self._desk.view, call)
 
     def _watch(self, call: Call) -> None:
         longest = self._desk.policies.admission.longest_wait(self._desk.view, call)

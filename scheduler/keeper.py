@@ -8,7 +8,7 @@ from scheduler.actions import Release, Retain
 from scheduler.alarms import Timer
 from scheduler.desk import Desk
 from scheduler.state import EngineState, Program
-from scheduler.types import CallId, ProgramKey, Seconds
+from scheduler.types import ProgramKey, Seconds
 
 
 class Keeper:
@@ -39,12 +39,7 @@ class Keeper:
         program.gap_tools = tools
         program.gap_overdue = False
         self._desk.books.rest(program, engine)
-        if not program.marked and self._desk.policies.admission.keeps(self._desk.view, program):
-            self._pin(program, engine, carried)
-        else:
-            self._unpin(program, engine, carried)
-            self._desk.books.leave(program)
-        self.watch(program)
+        self._stay(program, engine, carried)
 
     def make_way(self, program: Program) -> None:
         """The program is no member any more, now or after its present calls."""
@@ -67,21 +62,15 @@ class Keeper:
 
     def name_tool(self, program: Program, tool: str) -> None:
         """The agent says which tool it runs in the present gap."""
-        if program.gap_since is None:
-            return
-        program.gap_tools = (tool,)
-        engine = self._desk.books.home(program)
-        if program.member and engine is not None:
-            self._pin(program, engine, math.nan)
-            self.watch(program)
+        if program.gap_since is not None:
+            program.gap_tools = (tool,)
+            self.look_again(program)
 
-    def watch(self, program: Program) -> None:
-        """Sets the alarm for the present gap, from now on, in place of the one that was set."""
-        if program.gap_since is None:
-            return
-        program.gap_number += 1
-        patience = program.expected_gap or self._desk.policies.admission.patience(self._desk.view, program)
-        self._desk.alarms.set(self._desk.now + patience, Timer.GAP, program.key, program.gap_number)
+    def look_again(self, program: Program) -> None:
+        """The agent has said something about the present gap: decides anew how long it may last, from now on."""
+        engine = self._desk.books.home(program)
+        if program.gap_since is not None and program.member and engine is not None:
+            self._stay(program, engine, math.nan)
 
     def gap_too_long(self, key: ProgramKey, gap: int) -> None:
         """An alarm for a gap has rung: if it is still that gap, the program makes way."""
@@ -91,24 +80,6 @@ class Keeper:
             program.gap_overdue = True
             self.release(program)
             self._desk.books.leave(program)
-
-    def make_room(self, name: CallId) -> None:
-        """An alarm has rung: if the call still waits for its first token, members in their gaps give up their KV.
-
-        The longest gaps go first, until there is room for the call; those that begin while it waits are not protected.
-        """
-        call = self._desk.books.calls.get(name)
-        if call is None or call.engine is None or call.first_token is not None:
-            return
-        engine = self._desk.books.engines[call.engine]
-        if call.id not in engine.running:
-            return
-        engine.stalled.add(call.id)
-        missing = call.reached
-        for program in sorted(engine.members.values(), key=_gap_since):
-            if missing > 0 and program.pin_until > self._desk.now:
-                missing -= program.context
-                self.release(program)
 
     def silent(self, key: ProgramKey) -> None:
         """An alarm for silence has rung: the program has ended, or the alarm is set anew."""
@@ -145,28 +116,37 @@ class Keeper:
         del self._desk.books.programs[program.key]
 
     def _learn_return(self, program: Program, *, useful: bool) -> None:
-        """What became of a gap, unless it was called too long before."""
+        """What became of a gap. One that was overdue has counted as lost, which a return takes back."""
+        stats = self._desk.books.learned.workflow(program.key.tenant, program.workflow)
+        returns = stats.returns(program.served)
         if not program.gap_overdue:
-            stats = self._desk.books.learned.workflow(program.key.tenant, program.workflow)
-            stats.returns(program.served).add(float(useful))
+            returns.add(float(useful))
+        elif useful:
+            returns.raise_last()
 
-    def _pin(self, program: Program, engine: EngineState, carried: Seconds) -> None:
+    def _stay(self, program: Program, engine: EngineState, carried: Seconds) -> None:
+        """Pins a member in its gap, and sets the alarm for the time at which it makes way."""
+        policies, view = self._desk.policies, self._desk.view
+        ttl = stays = 0.0
+        if not program.marked:
+            ttl = policies.retention.at_finish(view, program, engine)
+            stays = policies.admission.stays(view, program, ttl)
+        if stays > 0:
+            self._pin(program, engine, ttl, carried)
+            program.gap_number += 1
+            self._desk.alarms.set(self._desk.now + stays, Timer.GAP, program.key, program.gap_number)
+        else:
+            self._pin(program, engine, 0.0, carried)
+            self._desk.books.leave(program)
+
+    def _pin(self, program: Program, engine: EngineState, ttl: Seconds, carried: Seconds) -> None:
+        """Brings the pin that the engine may have set by itself to `ttl` seconds from now; 0 takes it back."""
+        program.pin_until = 0.0
         if not engine.spec.retention:
             return
-        ttl = 0.0 if engine.stalled else self._desk.policies.retention.at_finish(self._desk.view, program, engine)
-        if ttl <= 0:
-            self._unpin(program, engine, carried)
-            return
-        program.pin_until = self._desk.now + ttl
+        if ttl > 0:
+            program.pin_until = self._desk.now + ttl
         if ttl != carried:
-            self._desk.actions.append(Retain(program.key, engine.id, ttl))
-
-    def _unpin(self, program: Program, engine: EngineState, carried: Seconds) -> None:
-        """Begins a gap without a pin: takes back the one that the engine may have set by itself."""
-        program.pin_until = 0.0
-        if engine.spec.retention and carried != 0:
-            self._desk.actions.append(Release(program.key, engine.id))
-
-
-def _gap_since(program: Program) -> Seconds:
-    return math.inf if program.gap_since is None else program.gap_since
+            self._desk.actions.append(
+                Retain(program.key, engine.id, ttl) if ttl > 0 else Release(program.key, engine.id)
+            )

@@ -32,6 +32,10 @@ class Average:
         self.count += 1
         self.value += (sample - self.value) / min(self.count, self.memory)
 
+    def raise_last(self) -> None:
+        """A late sample of 0 turns out to be 1."""
+        self.value = min(1.0, self.value + 1.0 / min(self.count, self.memory))
+
 
 @dataclass(slots=True)
 class WorkflowStats:
@@ -44,12 +48,12 @@ class WorkflowStats:
     calls: Average = field(default_factory=lambda: Average(0.0))
     """Calls of a program."""
     second: Average = field(default_factory=lambda: Average(*RETURNS))
-    """Share of programs that come back in time after their first call, and go on with its history."""
+    """Share of programs that come back after their first call, and go on with its history."""
     further: Average = field(default_factory=lambda: Average(*RETURNS))
     """Share of later calls after which they do."""
 
     def returns(self, served: int) -> Average:
-        """The chance that the KV of a program with `served` answered calls is used before its gap is too long."""
+        """The chance that a program with `served` answered calls comes back, and has a use for its KV."""
         return self.second if served <= 1 else self.further
 
 

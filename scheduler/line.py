@@ -67,6 +67,12 @@ class Line:
         """Takes a call out."""
         self._calls.remove(call)
 
+    def find_place(self, call: Call, policies: Policies, view: View) -> None:
+        """Gives a call that stands here its place anew."""
+        if call.engine is None:
+            self.leave(call)
+            self.join(call, policies, view)
+
     def age(self, call: Call, policies: Policies, view: View) -> None:
         """Moves a call that has waited too long before all that have not."""
         self.leave(call)

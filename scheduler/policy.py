@@ -35,10 +35,10 @@ class PolicyConfig:
 
     name: str = "custom"
     fairness: Choice = field(default=Choice("none"))
-    order: Choice = field(default=Choice("program_fcfs"))
-    placement: Choice = field(default=Choice("sticky"))
+    order: Choice = field(default=Choice("expected_remaining"))
+    placement: Choice = field(default=Choice("least_delay"))
     admission: Choice = field(default=Choice("working_set"))
-    retention: Choice = field(default=Choice("continuum"))
+    retention: Choice = field(default=Choice("break_even"))
 
 
 def _preset(
@@ -73,7 +73,7 @@ PRESETS: Mapping[str, PolicyConfig] = MappingProxyType(
             _preset("hexgen_code", Choice("urgency", (("shared_workflow", True),)), _HEXGEN_CODE, "memory", "none"),
             _preset("llmd_las", "least_attained", "sticky", "saturation", "none"),
             _preset("past_future", "fcfs", Choice("short_anywhere", (("short", 0),)), "past_future", "none"),
-            _preset("agentserve", "program_fcfs", "sticky", "working_set", Choice("fixed_ttl", (("ttl", 30.0),))),
+            _preset("agentserve", "expected_remaining", "least_delay", "working_set", "break_even"),
         )
     }
 )

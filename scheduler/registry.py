@@ -29,6 +29,7 @@ from scheduler.order.urgency import Urgency
 from scheduler.placement.balanced import Balanced
 from scheduler.placement.base import Placement
 from scheduler.placement.earliest_finish import EarliestFinish
+from scheduler.placement.least_delay import LeastDelay
 from scheduler.placement.least_loaded import LeastLoaded
 from scheduler.placement.round_robin import RoundRobin
 from scheduler.placement.short_anywhere import ShortAnywhere
@@ -37,6 +38,7 @@ from scheduler.policy import Choice, PolicyConfig, PolicyError, Value, unknown
 from scheduler.presets.thunderagent import ThunderAgent
 from scheduler.presets.vllm_router import VllmRouter
 from scheduler.retention.base import Retention
+from scheduler.retention.break_even import BreakEven
 from scheduler.retention.continuum import Continuum
 from scheduler.retention.continuum_code import ContinuumCode
 from scheduler.retention.fixed_ttl import FixedTtl
@@ -64,6 +66,7 @@ PLACEMENT: Mapping[str, Callable[..., Placement]] = {
     "round_robin": RoundRobin,
     "balanced": Balanced,
     "earliest_finish": EarliestFinish,
+    "least_delay": LeastDelay,
     "thunderagent": ThunderAgent,
     "vllm_router": VllmRouter,
 }
@@ -78,6 +81,7 @@ ADMISSION: Mapping[str, Callable[..., Admission]] = {
 }
 RETENTION: Mapping[str, Callable[..., Retention]] = {
     "none": NoRetention,
+    "break_even": BreakEven,
     "fixed_ttl": FixedTtl,
     "continuum": Continuum,
     "continuum_code": ContinuumCode,

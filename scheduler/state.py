@@ -22,11 +22,12 @@ class EngineStatus(Enum):
 
 @dataclass(slots=True, eq=False)
 class Program:
-    """One agent run. `rank` is its place by first arrival; a sub-agent has its parent's."""
+    """One agent run. `rank` is its place by first arrival, `born` that arrival; a sub-agent has its parent's."""
 
     key: ProgramKey
     rank: int
     arrived: Seconds
+    born: Seconds
     workflow: str
     parent: ProgramKey | None
     tokens_per_byte: float
@@ -49,7 +50,9 @@ class Program:
     gap_tools: tuple[str, ...] = ()
     gap_number: int = 0
     gap_overdue: bool = False
-    """The present gap has outlasted the admission policy's patience."""
+    """It has made way in the present gap, which counts as one without a return until it comes back."""
+    survives: Tokens = 0
+    """Since it made way its KV is there until its engine has `written` this much."""
     pin_until: Seconds = 0.0
     """Its KV is pinned until then; 0 if it is not."""
     marked: bool = False
@@ -124,10 +127,10 @@ class EngineState:
     members: dict[ProgramKey, Program] = field(default_factory=dict)
     growth: Tokens = 0
     """What the members are expected still to grow by."""
-    stalled: set[CallId] = field(default_factory=set)
-    """Calls on it that have waited too long for their first token; meanwhile gaps are not protected."""
     backlog: Tokens = 0
     """Uncached prompt tokens of calls that were sent and have no first token yet."""
+    written: Tokens = 0
+    """KV tokens written since the engine came up: those of prompts that were not cached, and of answers."""
     foreign: Tokens = 0
     """KV tokens in use by requests that are not ours, by the latest scrape."""
     scraped: Seconds = -math.inf

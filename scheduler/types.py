@@ -96,6 +96,10 @@ class EngineSpec:
     """Starting value; the brain learns it from the calls it sees."""
     cost: StepCost | None = None
     """Measured or modelled, where there is a profile of the engine."""
+    offload_tokens: Tokens = 0
+    """Room of the tier that evicted KV goes to; without one it is lost."""
+    offload_tokens_per_s: float = 0.0
+    """How fast KV comes back from there; 0 where there is none."""
 
     @property
     def steps(self) -> StepCost:

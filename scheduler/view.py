@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 from scheduler.learned import Learned
 from scheduler.state import Call, EngineState, Program
-from scheduler.types import EngineId, ProgramKey, Seconds, TenantId, Tokens
+from scheduler.types import DECODE_STEP, EngineId, ProgramKey, Seconds, StepCost, TenantId, Tokens
+
+GOES_ON = 0.5
+"""A program goes on with its context after a call if that is more likely than not."""
 
 
 @dataclass(slots=True)
@@ -25,14 +28,30 @@ class View:
         """How long the engine takes to prefill that many uncached tokens."""
         return tokens / self.learned.prefill_rate(engine.id, engine.spec.prefill_tokens_per_s).value
 
+    def steps(self, engine: EngineState) -> StepCost:
+        """What the engine's steps take; where nobody has measured them, a guess from the prefill rate that was learned."""
+        spec = engine.spec
+        if spec.cost is not None:
+            return spec.cost
+        return StepCost(DECODE_STEP, 1 / self.learned.prefill_rate(engine.id, spec.prefill_tokens_per_s).value)
+
     def cold_prefill(self, engine: EngineState, tokens: Tokens) -> Seconds:
         """How long the engine takes to prefill a prompt of which nothing is cached, attention included."""
-        return engine.spec.steps.prefill(tokens)
+        return self.steps(engine).prefill(tokens)
+
+    def restore(self, engine: EngineState, tokens: Tokens) -> Seconds:
+        """How long a context that was evicted takes to be there again, out of the offload tier if there is one."""
+        spec = engine.spec
+        return tokens / spec.offload_tokens_per_s if spec.offload_tokens else self.cold_prefill(engine, tokens)
 
     def uncached(self, call: Call, engine: EngineState) -> Tokens:
-        """Prompt tokens the engine would have to prefill, if it still has what it had of the program."""
+        """Prompt tokens the engine would have to prefill.
+
+        It has the context of a member, and that of a program which has made way until so much was written since as was
+        free then: blocks that nobody references are taken in the order in which they were freed.
+        """
         program = call.program
-        if program.engine == engine.id and call.extends:
+        if program.engine == engine.id and call.extends and (program.member or engine.written <= program.survives):
             return max(call.prompt - program.context, 1)
         return call.prompt
 
@@ -43,6 +62,20 @@ class View:
     def needs(self, call: Call, engine: EngineState) -> Tokens:
         """Tokens the engine's account would grow by, should the call of a program that is no member go there."""
         return engine.account.added_by(call.held)
+
+    def output_left(self, call: Call) -> Tokens:
+        """Tokens the program is expected still to generate where the call goes, the call's answer included.
+
+        That is one answer of a program that does not go on with its context: its next call may go anywhere.
+        """
+        program = call.program
+        stats = self.learned.workflow(program.key.tenant, program.workflow)
+        if program.ending or stats.returns(program.served + 1).value < GOES_ON:
+            return call.expected_output
+        left = program.remaining_calls
+        if left is None:
+            left = max(round(stats.calls.value) - program.served, 1)
+        return call.expected_output * max(left, 1)
 
     def growth_after(self, call: Call) -> Tokens:
         """Tokens the call's program is expected to grow by after this call."""

@@ -29,11 +29,14 @@ class ClientRules:
     """What clients say in their requests where a trace does not tell (`Call.said`), and how their text is.
 
     With `announce_end`, the last call of a program says that it is. With `exact_lengths`, a request names its
-    answer's length, as a replay of a trace does; without, it names no limit.
+    answer's length, as a replay of a trace does; without, it names no limit. With `foretell`, the scheduler is told
+    what nobody can know: each answer's length, how many calls are left, and each gap as it begins. That is the bound
+    for every policy that has to guess.
     """
 
     announce_end: bool = True
     exact_lengths: bool = True
+    foretell: bool = False
     bytes_per_token: Distribution = BYTES_PER_TOKEN
     """Drawn once a program."""
 
@@ -102,6 +105,11 @@ class Clients:
         """The tools that the call's answer asks for: those that run until the calls that wait for it."""
         waiters = self._waiters.get(CallRef(live.id, call.id), ())
         return tuple(waiter.edge.tool for waiter in waiters if waiter.edge.tool)
+
+    def gap(self, live: LiveProgram, call: Call) -> Seconds | None:
+        """How long it will be until the call's answer is followed by another call; None if that depends on others."""
+        waiters = self._waiters.get(CallRef(live.id, call.id), ())
+        return min((waiter.edge.gap_s for waiter in waiters if waiter.live is live), default=None)
 
     def answered(self, answered: LiveCall) -> None:
         """The answer is complete at the gateway, and a little later at the client."""

@@ -23,6 +23,7 @@ from scheduler.events import (
     EngineObserved,
     EngineUp,
     Event,
+    HintGiven,
     PinReported,
     Wakeup,
 )
@@ -53,6 +54,7 @@ class Mind(Protocol):
 
 
 Tools: TypeAlias = Callable[[LiveProgram, Call], tuple[str, ...]]
+Gap: TypeAlias = Callable[[LiveProgram, Call], Seconds | None]
 Answered: TypeAlias = Callable[[LiveCall], None]
 Record: TypeAlias = Callable[[Event, Decision], None]
 
@@ -77,6 +79,7 @@ class Gateway:
         """When something other than an alarm happened last."""
         self._answered: Answered = _nobody
         self._tools: Tools = _none
+        self._gap: Gap | None = None
         ears = Ears(self._outputs, self._reports, self._pulse)
         self.stations: Mapping[EngineId, Station] = {
             EngineId(engine.name): Station(engine, clock, ears) for engine in fleet
@@ -84,10 +87,11 @@ class Gateway:
         for station in self.stations.values():
             self._tell(EngineUp(0.0, station.id, station.spec(model)))
 
-    def serve(self, answered: Answered, tools: Tools) -> None:
-        """Says who gets the answers, and which tools they ask for."""
+    def serve(self, answered: Answered, tools: Tools, gap: Gap | None = None) -> None:
+        """Says who gets the answers, and which tools they ask for; with `gap`, the brain is told what is to come."""
         self._answered = answered
         self._tools = tools
+        self._gap = gap
 
     def listen(self, listener: Record) -> None:
         """Calls it with every event from now on, and what the brain decided."""
@@ -116,6 +120,7 @@ class Gateway:
                 prompt_bytes=int(call.prompt.size),
                 prefix=call.prompt.marks,
                 max_output=call.max_output,
+                expected_output=None if self._gap is None else call.call.output_tokens,
                 deadline=call.deadline,
                 parent=program.parent,
                 workflow=program.program.workflow,
@@ -123,6 +128,8 @@ class Gateway:
                 final=call.final,
             )
         )
+        if self._gap is not None:
+            self._tell(HintGiven(self._clock.now, program.key, remaining_calls=program.unanswered))
 
     # --- the brain --------------------------------------------------------------------------------------------------
 
@@ -246,6 +253,9 @@ class Gateway:
             self.stations[EngineId(call.engine)].watch(call.ttl)
         usage = Usage(call.prompt.tokens, call.call.output_tokens, call.cached)
         self._tell(CallFinished(self._clock.now, call.id, usage, self._tools(call.program, call.call)))
+        gap = None if self._gap is None else self._gap(call.program, call.call)
+        if gap is not None:
+            self._tell(HintGiven(self._clock.now, call.program.key, expected_gap=gap))
         self._answered(call)
 
     def _reports(self, station: Station, reports: list[Report]) -> None:

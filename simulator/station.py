@@ -84,6 +84,8 @@ class Station:
             retention=self.model.plugin,
             priority=config.priority,
             cost=self.model.profile.cost,
+            offload_tokens=config.offload_tokens,
+            offload_tokens_per_s=config.load_tokens_per_s if config.offload_tokens else 0.0,
         )
 
     def submit(self, request: Request) -> None:

@@ -53,7 +53,7 @@ class World:
             self.clock, programs, self.gateway.arrive, self._ended, seed=seed, network=network, rules=rules
         )
         self._on_program = on_program
-        self.gateway.serve(self._answered, self.clients.tools)
+        self.gateway.serve(self._answered, self.clients.tools, self.clients.gap if rules.foretell else None)
 
     def run(self) -> None:
         """Runs to the last answer.

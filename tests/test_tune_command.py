@@ -55,9 +55,9 @@ def test_a_poor_policy_is_improved_and_the_gateway_loads_the_file(folder: Path) 
     assert len(content["trials"]) == 10
     policy = parse({"pools": POOLS, "policy": str(folder / "policy.yaml")}).policy
     assert policy.name == "policy"
-    found = {**dict(policy.admission.params), **dict(policy.retention.params)}
+    found = {**dict(policy.order.params), **dict(policy.admission.params), **dict(policy.retention.params)}
     assert {name.rpartition(".")[2]: value for name, value in content["values"].items()} == found
-    assert (policy.order, policy.placement) == (Choice("program_fcfs"), Choice("sticky"))
+    assert (policy.order.name, policy.placement) == ("expected_remaining", Choice("least_delay"))
     command, *_ = (folder / "policy.yaml").read_text().splitlines()
     words = shlex.split(command.removeprefix("# "))
     assert words[:3] == ["agentserve", "tune", str(folder / "programs.jsonl")]

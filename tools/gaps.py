@@ -14,7 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from math import inf, isfinite
-from typing import TypedDict, TypeVar
+from typing import NamedTuple, TypedDict, TypeVar
 
 from tools import prior
 from tools.names import UNKNOWN, clip
@@ -27,8 +27,20 @@ WEIGHT = 4.0
 MAX_TOOLS = 1024
 """How many tools, over all tenants, and how many tenants are remembered; who was seen longest ago goes first."""
 
+POINTS = 32
+PRIOR_POINTS = (0.25, 0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
+"""Points of a tool's curve: how many quantiles of the samples, and which ones of the prior."""
+
 _NO_SAMPLES = SampleWindow(0)
 _Key = TypeVar("_Key")
+
+
+class CurvePoint(NamedTuple):
+    """One point of the distribution of gaps: `share` of them end within `seconds`; `mean` is E[min(gap, seconds)]."""
+
+    seconds: float
+    share: float
+    mean: float
 
 
 class SavedWindow(TypedDict):
@@ -58,6 +70,7 @@ class GapModel:
         self._tenants: OrderedDict[str, SampleWindow] = OrderedDict()
         self._quantiles: dict[tuple[str, tuple[str, ...], float], tuple[float, int]] = {}
         """Quantiles that were asked for, each with the count of the tenant's gaps up to which it is used again."""
+        self._curves: dict[tuple[str, tuple[str, ...]], tuple[tuple[CurvePoint, ...], int]] = {}
 
     def observe(self, tenant: str, tools: Sequence[str], seconds: float) -> None:
         """Learns that a gap after `tools` lasted `seconds`.
@@ -101,6 +114,36 @@ class GapModel:
                 self._quantiles.clear()
             self._quantiles[asked] = known
         return known[0]
+
+    def curve(self, tenant: str, tools: Sequence[str]) -> tuple[CurvePoint, ...]:
+        """The distribution of gaps after `tools` at some points of it, as of up to a sixteenth of the gaps ago.
+
+        Gaps between two points count as if they ended at the later one. Those who weigh holding on against letting go look for the best
+        point; the points are quantiles of the samples and of the prior.
+        """
+        asked = (tenant, tuple(tools))
+        count = self.total(tenant)
+        known = self._curves.get(asked)
+        if known is None or count >= known[1]:
+            if len(self._curves) >= MAX_TOOLS:
+                self._curves.clear()
+            known = self._curves[asked] = self._curve(tenant, tools), count + 1 + count // 16
+        return known[0]
+
+    def _curve(self, tenant: str, tools: Sequence[str]) -> tuple[CurvePoint, ...]:
+        owns, whole = self._owns(tenant, tools), self._whole(tenant).ordered
+        samples = max(owns, key=len) or whole
+        points = {prior.quantile(share) for share in PRIOR_POINTS}
+        if samples:
+            points.update(samples[(number * (len(samples) - 1)) // POINTS] for number in range(1, POINTS + 1))
+        found: list[CurvePoint] = []
+        seconds = share = mean = 0.0
+        for point in sorted(points):
+            later = _cdf(owns, whole, point)
+            mean += (point - seconds) * (1.0 - share)
+            seconds, share = point, later
+            found.append(CurvePoint(seconds, share, mean))
+        return tuple(found)
 
     def mean(self, tenant: str, tools: Sequence[str]) -> float:
         """The mean gap after `tools`: of a set, that of the tool whose mean is greatest."""

@@ -39,6 +39,16 @@ class UniformInt:
 
 
 @dataclass(frozen=True, slots=True)
+class Geometric:
+    """How often a coin is thrown until it shows the side that comes once in `mean` throws; it remembers nothing."""
+
+    mean: float
+
+    def draw(self, rng: Random) -> float:
+        return 1 + math.floor(math.log(1.0 - rng.random()) / math.log(1.0 - 1.0 / self.mean))
+
+
+@dataclass(frozen=True, slots=True)
 class Normal:
     """The normal distribution, redrawn while below `low`."""
 

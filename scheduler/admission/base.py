@@ -34,16 +34,11 @@ class Admission(Protocol):
         """After this long in line the call enters whatever the verdict, so that none starves; may be infinite."""
         ...
 
-    def longest_stall(self, view: View, call: Call) -> Seconds:
-        """A program's later call that an engine has let wait this long makes members in their gaps give up their KV."""
-        ...
+    def stays(self, view: View, program: Program, ttl: Seconds) -> Seconds:
+        """How long a gap may last until the program makes way: from then on it has its KV while nobody needs the room.
 
-    def keeps(self, view: View, program: Program) -> bool:
-        """Whether a program that begins a gap stays a member; if not, it makes way at once."""
-        ...
-
-    def patience(self, view: View, program: Program) -> Seconds:
-        """How long a gap may last until the program makes way: it keeps its KV only while nobody needs the room."""
+        `ttl` is what the retention policy gives the gap. With 0 the program makes way at once; may be infinite.
+        """
         ...
 
 

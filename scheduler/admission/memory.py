@@ -38,5 +38,5 @@ class Memory(Unlimited):
     def longest_wait(self, view: View, call: Call) -> Seconds:
         return self.max_wait
 
-    def keeps(self, view: View, program: Program) -> bool:
-        return False
+    def stays(self, view: View, program: Program, ttl: Seconds) -> Seconds:
+        return 0.0

@@ -24,11 +24,5 @@ class Unlimited:
     def longest_wait(self, view: View, call: Call) -> Seconds:
         return math.inf
 
-    def longest_stall(self, view: View, call: Call) -> Seconds:
-        return math.inf
-
-    def keeps(self, view: View, program: Program) -> bool:
-        return True
-
-    def patience(self, view: View, program: Program) -> Seconds:
+    def stays(self, view: View, program: Program, ttl: Seconds) -> Seconds:
         return math.inf

@@ -156,8 +156,8 @@ class VllmRouter(Unlimited, Listener):
     def longest_wait(self, view: View, call: Call) -> Seconds:
         return self.queue_timeout
 
-    def keeps(self, view: View, program: Program) -> bool:
-        return self._track(view, program).activated is not None
+    def stays(self, view: View, program: Program, ttl: Seconds) -> Seconds:
+        return 0.0 if self._track(view, program).activated is None else math.inf
 
     def review(self, view: View, waiting: Sequence[Call], occasion: Occasion) -> Iterator[Ruling]:
         memory = self._memory

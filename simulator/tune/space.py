@@ -47,24 +47,20 @@ class Parameter(NamedTuple):
 
 
 RANGES: Mapping[Parameter, Range] = {
-    Parameter("order", "expected_remaining", "ageing"): Range(0.01, 1.0, Scale.LOG),
+    Parameter("order", "expected_remaining", "ageing"): Range(0.03, 10.0, Scale.LOG),
     Parameter("order", "urgency", "slo_scale"): Range(2.0, 15.0, Scale.LOG),
     Parameter("placement", "sticky", "margin"): Range(1.0, 10.0, Scale.LOG),
     Parameter("placement", "balanced", "alpha"): Range(0.0, 0.5),
     Parameter("admission", "working_set", "limit"): Range(0.6, 1.5),
     Parameter("admission", "working_set", "growth"): Range(0.0, 1.5),
-    Parameter("admission", "working_set", "gap_quantile"): Range(0.5, 0.99),
-    Parameter("admission", "working_set", "min_patience"): Range(0.2, 5.0, Scale.LOG),
-    Parameter("admission", "working_set", "max_patience"): Range(5.0, 300.0, Scale.LOG),
-    Parameter("admission", "working_set", "min_return"): Range(0.05, 0.8),
+    Parameter("retention", "break_even", "loss"): Range(0.25, 4.0, Scale.LOG),
     Parameter("retention", "fixed_ttl", "ttl"): Range(1.0, 300.0, Scale.LOG),
     Parameter("retention", "continuum", "bridge"): Range(0.5, 30.0, Scale.LOG),
 }
 """Every parameter that a search changes."""
 
 FIXED: Mapping[Parameter, str] = {
-    Parameter("admission", "working_set", "max_wait"): "a promise to clients: no objective may trade it away",
-    Parameter("admission", "working_set", "max_stall"): "a promise to clients: no objective may trade it away",
+    Parameter("retention", "break_even", "bridge"): "covers a control message's way; nothing depends on its length",
     Parameter("retention", "continuum", "k"): "a constant of the published rule",
 }
 """The numbers that a search leaves alone, and why."""

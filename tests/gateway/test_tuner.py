@@ -24,7 +24,7 @@ from agentserve.gateway.tuning.slices import Period
 from agentserve.gateway.tuning.trial import ENOUGH, TOO_MANY, Slice
 from scheduler.brain import Brain, Decision
 from scheduler.events import Event, PolicyChanged
-from scheduler.policy import PRESETS, PolicyConfig
+from scheduler.policy import PolicyConfig
 from simulator.profile import Measured, SavedProfile, save_profile
 from simulator.tune.gain import Gain
 from simulator.tune.objective import parse_objective
@@ -34,10 +34,11 @@ from simulator.tune.space import Parameter, with_values
 from tests.gateway.fakes import SPEC, FakeEngine
 from tests.gateway.traffic import ENGINE, call, recording
 from tests.gateway.world import ANY_POOL, configure, eventually
+from tests.scheduler.world import STEADY
 from tests.simulator.worlds import PROFILE
 from workloads.traces.recording import RECORDING, RecordedCall
 
-OLD = PRESETS["agentserve"]
+OLD = STEADY
 NEW = with_values(OLD, {Parameter("retention", "fixed_ttl", "ttl"): 5.0})
 EVERY, WINDOW = 600.0, 905.0
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from scheduler.actions import Dispatch, Reject, RejectReason, Release, Retain, Why
 from scheduler.events import (
     CallArrived,
-    CallFirstToken,
     EngineDraining,
     EngineObserved,
     EngineUp,
@@ -16,8 +17,9 @@ from scheduler.events import (
     ToolStarted,
 )
 from scheduler.policy import PRESETS, Choice, PolicyConfig
-from scheduler.types import UNNAMED, CallId, EngineId, PrefixMark, ProgramKey, TenantId
-from tests.scheduler.world import MODEL, World, key, spec
+from scheduler.types import CallId, EngineId, PrefixMark, ProgramKey, TenantId
+from tests.scheduler.parts import a_call
+from tests.scheduler.world import MODEL, STEADY, World, key, spec
 
 SMALL = {"a": spec(3000)}
 TWO = {"a": spec(3000), "b": spec(3000)}
@@ -60,7 +62,7 @@ def test_a_member_enters_without_asking_while_others_wait() -> None:
 
 @pytest.mark.parametrize("order", ["fcfs", "program_fcfs"])
 def test_later_calls_pass_the_line_under_any_order(order: str) -> None:
-    world = World(PolicyConfig("test", order=Choice(order)), engines=SMALL)
+    world = World(replace(STEADY, order=Choice(order)), engines=SMALL)
     world.call("busy", tokens=100)
     world.finish(world.call("p", tokens=1500), prompt=1500)
     waiting = world.call("q", tokens=1500)
@@ -69,128 +71,69 @@ def test_later_calls_pass_the_line_under_any_order(order: str) -> None:
     assert waiting in world.waiting
 
 
-def test_a_gap_that_lasts_too_long_makes_way_and_its_return_does_not_wait() -> None:
+def test_a_gap_that_lasts_too_long_makes_way_and_its_return_stands_in_line() -> None:
     world = World(engines=SMALL)
     world.call("busy", tokens=100)
-    for _ in range(100):
-        world.brain.learned.gaps.observe("default", ("bash",), 0.5)
     world.finish(world.call("p", tokens=1500), prompt=1500)
     newcomer = world.call("q", tokens=1500)
+    world.later(29.0)
     assert newcomer in world.waiting
-    world.later(10.0)
-    assert newcomer in world.running
-    assert Release(key("p"), EngineId("a")) in world.actions
-    assert world.call("p", tokens=1700, turns=3) in world.running
-
-
-def test_no_call_waits_longer_than_the_policy_allows() -> None:
-    world = World(engines=SMALL)
-    world.call("p", tokens=2500)
-    starving = world.call("q", tokens=2500)
-    world.later(299.0)
-    assert starving in world.waiting
     world.later(1.0)
-    assert last(world) == Dispatch(starving, EngineId("a"), 1, 1, 30.0, Why.AGED, 300.0, 50)
+    assert newcomer in world.running
+    again = world.call("p", tokens=1700, turns=3)
+    assert again in world.waiting
+    world.finish(newcomer, prompt=1500)
+    world.end("q")
+    assert again in world.running
 
 
-def test_programs_that_never_come_back_soon_reserve_nothing_after_their_answer() -> None:
-    world = World()
-    for number in range(10):
-        world.finish(world.call(f"single{number}"))
-        world.later(60.0)
-    world.finish(world.call("another"))
-    assert world.actions[-1] == Release(key("another"), EngineId("a"))
-    assert world.occupied() == 0
-
-
-def test_a_first_call_that_nobody_named_reserves_nothing_until_one_came_back() -> None:
-    world = World()
-    world.finish(world.call("p", workflow=UNNAMED))
-    assert world.occupied() == 0
-    world.finish(world.call("p", workflow=UNNAMED, tokens=1000, turns=2), prompt=1000)
-    world.end("p")
-    world.finish(world.call("q", workflow=UNNAMED))
-    assert world.occupied() > 0
-
-
-def test_an_idle_engine_takes_a_call_that_does_not_fit_beside_the_gaps() -> None:
+def test_an_engine_waits_for_the_gaps_of_its_members_and_not_for_nobody() -> None:
     world = World(engines=SMALL)
     world.finish(world.call("p", tokens=1500), prompt=1500)
-    assert world.call("q", tokens=1500) in world.running
-    assert world.call("r", tokens=1500) in world.waiting
+    newcomer = world.call("q", tokens=2500)
+    assert newcomer in world.waiting, "p may be back at any moment"
+    world.end("p")
+    assert newcomer in world.running
+    world.fail(newcomer)
+    assert world.call("huge", tokens=2990) in world.running, "it will never fit better"
 
 
-def test_programs_that_come_back_again_keep_their_memory_again() -> None:
+def test_calls_that_stand_in_line_follow_the_first_of_their_program_that_enters() -> None:
+    world = World(engines=SMALL)
+    busy = world.call("busy", tokens=2500, final=True)
+    first = world.call("p", tokens=1400)
+    world.call("q", tokens=400)
+    second = world.call("p", tokens=1400)
+    world.finish(busy, prompt=2500)
+    assert {first, second} <= set(world.running), "a member's calls need not wait, least of all for its own memory"
+
+
+def test_a_return_that_was_given_up_counts_as_one_all_the_same() -> None:
     world = World()
-    for number in range(10):
-        world.finish(world.call(f"single{number}"))
-        world.later(60.0)
-    for number in range(20):
-        world.finish(world.call(f"agent{number}"))
-        world.finish(world.call(f"agent{number}", tokens=1000, turns=2, final=True), prompt=1000)
-    world.finish(world.call("another"))
-    assert world.occupied() > 0
-    assert world.brain.programs[key("another")].pin_until == world.now + 30.0
-
-
-def test_programs_that_begin_each_prompt_afresh_reserve_nothing_in_their_gaps() -> None:
-    world = World()
-    for number in range(10):
-        for stage in range(4):
-            world.finish(world.call(f"p{number}", tokens=400 + 100 * stage))
-        world.end(f"p{number}")
-    world.finish(world.call("q"))
-    assert world.occupied() == 0
-
-
-def test_a_first_call_and_later_calls_are_told_apart() -> None:
-    world = World()
-    for number in range(12):
-        world.finish(world.call(f"single{number}"))
-        world.later(60.0)
+    stats = world.brain.learned.workflow("default", "")
     world.finish(world.call("p"))
-    world.finish(world.call("p", tokens=1000, turns=2), prompt=1000)
-    assert world.brain.programs[key("p")].member, "who has come back once may well do so again"
+    before = stats.second.value
+    world.later(60.0)
+    assert stats.second.value < before
+    world.call("p", tokens=1000, turns=2)
+    assert stats.second.value > before
 
 
-def crowd() -> tuple[World, CallId]:
-    """Programs p and q rest, p the longer, and the second call of r has been sent; gaps of 10 s are nothing unusual."""
-    world = World()
-    for _ in range(100):
-        world.brain.learned.gaps.observe("default", ("bash",), 10.0)
-    world.finish(world.call("r", tokens=900), prompt=900)
-    for name in ("p", "q"):
-        world.finish(world.call(name, tokens=900), prompt=900)
-        world.later(0.1)
-    return world, world.call("r", tokens=1800, turns=2)
-
-
-def test_a_later_call_that_waits_too_long_in_its_engine_gets_the_memory_of_the_longest_gap() -> None:
-    world, call = crowd()
-    world.later(2.9)
-    assert not [action for action in world.actions if isinstance(action, Release)]
-    world.later(0.1)
-    released = [action.program for action in world.actions if isinstance(action, Release)]
-    assert released == [key("p"), key("q")], "p alone has less than the call needs"
-    assert call in world.running
-
-
-def test_gaps_that_begin_while_a_later_call_is_stalled_are_not_protected() -> None:
-    world, call = crowd()
-    another = world.call("s", tokens=500)
-    world.later(3.0)
-    world.finish(another)
-    assert world.actions[-1] == Release(key("s"), EngineId("a"))
-    world.finish(call, prompt=1800)
-    assert world.brain.programs[key("r")].pin_until > world.now, "nothing is stalled any more"
-
-
-def test_first_calls_and_calls_whose_first_token_came_in_time_cost_nobody_their_memory() -> None:
-    world, call = crowd()
-    world.feed(CallFirstToken(world.now, call))
-    world.call("s", tokens=500)
-    world.later(9.0)
-    assert not [action for action in world.actions if isinstance(action, Release)]
+def test_what_made_way_is_there_until_as_much_was_written_as_was_free() -> None:
+    world = World(engines={"a": spec(8192)})
+    world.finish(world.call("p", tokens=1000), prompt=1000)
+    world.later(31.0)
+    view = world.brain._view
+    program, engine = world.brain.programs[key("p")], world.brain.engines[EngineId("a")]
+    call = a_call(program, prompt=1500)
+    call.extends = True
+    assert not program.member
+    assert view.uncached(call, engine) == 450
+    for number in range(12):
+        world.finish(world.call(f"q{number}", tokens=500, final=True), prompt=500)
+    assert view.uncached(call, engine) == 450
+    world.finish(world.call("last", tokens=900, final=True), prompt=900)
+    assert view.uncached(call, engine) == 1500
 
 
 def test_a_program_keeps_its_rank_and_a_sub_agent_has_its_parents() -> None:

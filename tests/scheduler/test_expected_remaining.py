@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from scheduler.events import HintGiven
 from scheduler.policy import Choice, PolicyConfig
-from tests.scheduler.world import World, spec
+from tests.scheduler.world import World, key, spec
 
 POLICY = PolicyConfig("test", order=Choice("expected_remaining"), admission=Choice("memory"), retention=Choice("none"))
 
@@ -36,6 +37,16 @@ def test_a_program_near_its_end_has_less_to_do_than_a_new_one() -> None:
     run.finish(running)
     assert old in run.running
     assert new in run.waiting
+
+
+def test_an_agent_that_says_how_much_is_left_finds_its_place_anew() -> None:
+    run = world()
+    running = run.call("one", tokens=900, final=True)
+    first, second = run.call("a", tokens=900, workflow="agent"), run.call("b", tokens=900, workflow="agent")
+    run.feed(HintGiven(run.now, key("b"), remaining_calls=1))
+    run.finish(running)
+    assert second in run.running
+    assert first in run.waiting
 
 
 def test_whoever_waits_is_overtaken_for_a_bounded_time_only() -> None:

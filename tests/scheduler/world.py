@@ -22,10 +22,14 @@ from scheduler.events import (
     Wakeup,
 )
 from scheduler.log import event_line, snapshot_line
-from scheduler.policy import PRESETS, PolicyConfig
+from scheduler.policy import Choice, PolicyConfig
 from scheduler.types import DEFAULT_TENANT, CallId, EngineId, EngineSpec, PrefixMark, ProgramKey, Usage
 
 MODEL = "m"
+STEADY = PolicyConfig(
+    "steady", order=Choice("program_fcfs"), placement=Choice("sticky"), retention=Choice("fixed_ttl", (("ttl", 30.0),))
+)
+"""Working-set admission, with parts around it that learn nothing: what a test expects does not depend on its past."""
 
 
 def spec(kv_tokens: int = 8192, *, retention: bool = True, models: tuple[str, ...] = (MODEL,)) -> EngineSpec:
@@ -47,7 +51,7 @@ def marks(program: str, turns: int, size: int) -> tuple[PrefixMark, ...]:
 class World:
     """Feeds a brain and remembers what it did. Every event goes through `feed`, which also checks integrity."""
 
-    policy: PolicyConfig = field(default_factory=lambda: PRESETS["agentserve"])
+    policy: PolicyConfig = STEADY
     engines: dict[str, EngineSpec] = field(default_factory=lambda: {"a": spec()})
 
     def __post_init__(self) -> None:

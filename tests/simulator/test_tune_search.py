@@ -8,15 +8,16 @@ from random import Random
 
 import pytest
 
-from scheduler.policy import PRESETS, PolicyConfig
+from scheduler.policy import PolicyConfig
 from simulator.tune.bench import Job
 from simulator.tune.gain import paired_gain
 from simulator.tune.outcome import Outcome, Trial
 from simulator.tune.plan import Plan
 from simulator.tune.search import ROUND, Search
 from simulator.tune.space import Parameter, knobs
+from tests.scheduler.world import STEADY
 
-AGENTSERVE = PRESETS["agentserve"]
+START = STEADY
 TTL = Parameter("retention", "fixed_ttl", "ttl")
 
 
@@ -48,7 +49,7 @@ class Runs:
 
 def search(loss: Callable[[Job], float], plan: Plan) -> tuple[Outcome, Runs]:
     runs = Runs(loss)
-    return Search(AGENTSERVE, knobs(AGENTSERVE, 1), plan, runs).outcome(), runs
+    return Search(START, knobs(START, 1), plan, runs).outcome(), runs
 
 
 def test_it_finds_the_better_setting_and_stops_when_it_stands_apart() -> None:
@@ -62,15 +63,15 @@ def test_it_finds_the_better_setting_and_stops_when_it_stands_apart() -> None:
 
 def test_luck_is_not_believed() -> None:
     outcomes = [search(luck, Plan(budget=17, seeds=4, seed=100 * number))[0] for number in range(12)]
-    looked_better = sum(outcome.best != AGENTSERVE for outcome in outcomes)
+    looked_better = sum(outcome.best != START for outcome in outcomes)
     assert looked_better > 6, "the made-up noise never misled the search: the test shows nothing"
     assert sum(outcome.improved for outcome in outcomes) <= 1
-    assert all(outcome.policy == AGENTSERVE for outcome in outcomes if not outcome.improved)
+    assert all(outcome.policy == START for outcome in outcomes if not outcome.improved)
 
 
 def test_the_budget_counts_settings_and_the_default_is_the_first() -> None:
     seen: list[Trial] = []
-    outcome = Search(AGENTSERVE, knobs(AGENTSERVE, 1), Plan(20, 4), Runs(luck), seen.append).outcome()
+    outcome = Search(START, knobs(START, 1), Plan(20, 4), Runs(luck), seen.append).outcome()
     assert tuple(seen) == outcome.trials
     assert sorted(trial.number for trial in outcome.trials) == list(range(20))
     assert outcome.trials[0].values == {}
@@ -84,18 +85,18 @@ def test_every_setting_sees_the_same_seeds_and_the_winner_fresh_ones() -> None:
     for job in runs.jobs:
         by_policy.setdefault(job.policy, []).append(job.seed)
     fresh = list(range(11, 19))
-    assert by_policy[AGENTSERVE] == [7, 8, 9, 10, *fresh]
+    assert by_policy[START] == [7, 8, 9, 10, *fresh]
     assert by_policy[outcome.best] == [7, 8, 9, 10, *fresh]
     for policy, seeds in by_policy.items():
-        if policy not in (AGENTSERVE, outcome.best):
+        if policy not in (START, outcome.best):
             assert seeds in ([7, 8], [7, 8, 9, 10]), policy
     assert outcome.simulations == len(runs.jobs)
 
 
 def test_settings_that_are_clearly_worse_are_dropped_after_two_seeds() -> None:
-    outcome, _ = search(lambda job: 0.0 if job.policy == AGENTSERVE else 1.0 + job.seed / 100, Plan(1 + ROUND, 8))
+    outcome, _ = search(lambda job: 0.0 if job.policy == START else 1.0 + job.seed / 100, Plan(1 + ROUND, 8))
     assert [(trial.seeds, trial.dropped) for trial in outcome.trials[1:]] == [(2, True)] * ROUND
-    assert outcome.policy == AGENTSERVE
+    assert outcome.policy == START
     assert outcome.gain.value == 0.0
 
 

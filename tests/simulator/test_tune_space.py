@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -46,21 +46,19 @@ def test_defaults_lie_within_their_ranges() -> None:
             assert bounds.low > 0 or bounds.scale is Scale.LINEAR, parameter
 
 
-def test_patience_cannot_be_turned_round() -> None:
-    low, high = (Parameter("admission", "working_set", f"{end}_patience") for end in ("min", "max"))
-    assert RANGES[low].high <= RANGES[high].low
-
-
 def test_knobs_are_those_of_the_chosen_policies_with_their_present_values() -> None:
-    found = {str(knob.parameter): knob.default for knob in knobs(PRESETS["agentserve"], engines=2)}
-    assert found["retention.fixed_ttl.ttl"] == 30.0
+    placed = replace(PRESETS["agentserve"], placement=Choice("sticky"))
+    found = {str(knob.parameter): knob.default for knob in knobs(placed, engines=2)}
+    assert found["order.expected_remaining.ageing"] == 0.3
     assert found["admission.working_set.growth"] == 0.5
+    assert found["retention.break_even.loss"] == 1.0
     assert found["placement.sticky.margin"] == 1.5
     assert not any("continuum" in name for name in found)
 
 
 def test_one_engine_leaves_nothing_to_place() -> None:
-    assert all(knob.parameter.kind != "placement" for knob in knobs(PRESETS["agentserve"], engines=1))
+    placed = replace(PRESETS["agentserve"], placement=Choice("sticky"))
+    assert all(knob.parameter.kind != "placement" for knob in knobs(placed, engines=1))
 
 
 def test_a_policy_without_numbers_cannot_be_searched() -> None:

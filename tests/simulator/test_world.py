@@ -21,6 +21,7 @@ from scheduler.events import (
     CallProgressed,
     CallSent,
     EngineObserved,
+    HintGiven,
     PinOutcome,
     PinReported,
 )
@@ -191,6 +192,13 @@ def test_what_a_trace_tells_of_a_client_goes_before_the_rules() -> None:
     assert (second.max_output, second.deadline) == (500, second.at + 60.0)
     assert (third.max_output, third.final) == (None, True)
     assert (other.max_output, other.final) == (20, True), "where nothing is told, the rules hold"
+
+
+def test_clients_that_foretell_say_what_nobody_can_know() -> None:
+    run = Recorded([chain("p", 3, gap=2.5)], rules=ClientRules(foretell=True))
+    hints = [(event.remaining_calls, event.expected_gap) for event in run.events if isinstance(event, HintGiven)]
+    assert hints == [(3, None), (None, 2.5), (2, None), (None, 2.5), (1, None)]
+    assert all(event.expected_output == 20 for event in run.events if isinstance(event, CallArrived))
 
 
 def test_a_call_that_can_never_fit_is_named_before_anything_runs() -> None:

@@ -14,9 +14,8 @@ import os
 import sys
 from pathlib import Path
 
-from scheduler.policy import PRESETS
-from tests.benchmarks.tournament.grid import cells, pools
-from tests.benchmarks.tournament.play import Results, tournament
+from tests.benchmarks.tournament.grid import cells, pools, robustness_cells
+from tests.benchmarks.tournament.play import CONTENDERS, Results, tournament
 from tests.benchmarks.tournament.report import report
 
 
@@ -25,8 +24,9 @@ def main() -> None:
     parser.add_argument("--traces", type=Path, help="the folder with the public traces")
     parser.add_argument("--results", type=Path, default=Path("docs/results/tournament.jsonl"))
     parser.add_argument("--cache", type=Path, default=Path(".tournament"), help="for pools of programs and loads")
-    parser.add_argument("--contenders", default=",".join(PRESETS), help="presets, separated by commas")
+    parser.add_argument("--contenders", default=";".join(CONTENDERS), help="separated by semicolons")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--robustness", action="store_true", help="workloads that are hard to predict instead")
     parser.add_argument("--whole", action="store_true", help="all cells instead of a covering")
     parser.add_argument("--only", default="", help="cells whose name contains this")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
@@ -37,9 +37,10 @@ def main() -> None:
         if options.traces is None:
             parser.error("--traces says where the public traces are")
         pools(options.traces, options.cache)
-        chosen = [cell for cell in cells(whole=options.whole) if options.only in str(cell)]
+        offered = robustness_cells() if options.robustness else cells(whole=options.whole)
+        chosen = [cell for cell in offered if options.only in str(cell)]
         seeds = range(1, options.seeds + 1)
-        tournament(chosen, options.contenders.split(","), seeds, options.cache, results, options.jobs)
+        tournament(chosen, options.contenders.split(";"), seeds, options.cache, results, options.jobs)
     sys.stdout.write(report(results.scores))
 
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
+from simulator.client import ClientRules
 from simulator.fleet import EngineModel, parse_fleet
 from simulator.trace import families
 from simulator.tune.resample import Family, moved
 from workloads import traces
-from workloads.distributions import LogNormal, UniformInt
+from workloads.distributions import Geometric, LogNormal, Uniform, UniformInt
 from workloads.generate import SWE_AGENT, WEB_SEARCH, Profile, generate
-from workloads.program import Program
+from workloads.program import Program, Said
 
 MODEL = "llama-3.1-8b"
 LEVELS = (0.3, 0.7, 1.0, 1.5)
 CONTEXT = 131_072
+RULES = ClientRules(announce_end=True, exact_lengths=False)
+"""Clients say which call is a program's last one, and nothing of lengths."""
 
 CHAT = Profile(
     name="chat",
@@ -42,6 +45,9 @@ class Workload:
     count: int = 1000
     burst: float = 1.0
     """Programs that arrive together, on average."""
+    shifts: bool = False
+    """The first half of those that count is drawn from the first half of the pool, the second from the second."""
+    rules: ClientRules = RULES
 
 
 def _generated(*profiles: Profile) -> Callable[[Path], Sequence[Family]]:
@@ -87,6 +93,35 @@ WORKLOADS: Mapping[str, Workload] = {
     )
 }
 
+SLOW_TOOLS = replace(SWE_AGENT, name="slow_tools", gap_s=LogNormal.with_mean(9.0, sigma=1.5))
+MEMORYLESS = replace(SWE_AGENT, name="memoryless", turns=Geometric(10.9))
+
+
+def _abandoned(folder: Path) -> Sequence[Family]:
+    """A quarter of the programs end in the middle of a gap, and none says which call is its last."""
+    rng = Random("abandoned")
+    found = []
+    for (program,) in _generated(SWE_AGENT)(folder):
+        kept = rng.randint(1, len(program.calls)) if rng.random() < 0.25 else len(program.calls)
+        calls = tuple(replace(call, said=Said(final=False)) for call in program.calls[:kept])
+        found.append((replace(program, calls=calls),))
+    return found
+
+
+ROBUSTNESS: Mapping[str, Workload] = {
+    workload.name: workload
+    for workload in (
+        Workload("gaps ten times as long from the middle on", _generated(SWE_AGENT, SLOW_TOOLS), shifts=True),
+        Workload("turns without memory", _generated(MEMORYLESS)),
+        Workload(
+            "bytes a token off by 2x", _generated(SWE_AGENT), rules=replace(RULES, bytes_per_token=Uniform(2.0, 8.0))
+        ),
+        Workload("abandoned programs", _abandoned),
+    )
+}
+"""What learned figures are of little use for, or wrong."""
+ALL: Mapping[str, Workload] = {**WORKLOADS, **ROBUSTNESS}
+
 FLEETS: Mapping[str, str] = {
     "one": "1xA100",
     "four equal": "4xA100",
@@ -129,6 +164,11 @@ def cells(*, whole: bool = False) -> list[Cell]:
     return found
 
 
+def robustness_cells() -> list[Cell]:
+    """Every workload that is hard to predict, on one engine at the loads where it matters."""
+    return [Cell(workload, "one", level) for workload in ROBUSTNESS for level in LEVELS[2:]]
+
+
 def draw(workload: Workload, families: Sequence[Family], rate: float, seed: int, warm_up: int) -> list[Program]:
     """The programs of one seed: `warm_up` calls' worth of programs, and those that count, in a Poisson process.
 
@@ -139,7 +179,9 @@ def draw(workload: Workload, families: Sequence[Family], rate: float, seed: int,
     programs: list[Program] = []
     now, calls, counted = 0.0, 0, 0
     while counted < workload.count:
-        family = rng.choice(families)
+        half, late = len(families) // 2, counted >= workload.count // 2
+        choices = (families[half:] if late else families[:half]) if workload.shifts else families
+        family = rng.choice(choices)
         number = len(programs)
         programs += moved(family, now, f"#{number}")
         counted += calls >= warm_up
@@ -162,9 +204,10 @@ def warm(programs: Sequence[Program], warm_up: int) -> frozenset[str]:
 def pools(folder: Path, cache: Path) -> Path:
     """A file with the pool of every workload, made once: reading the sessions takes half a minute."""
     file = cache / "pools.pickle"
-    if not file.exists():
+    made = pickle.loads(file.read_bytes()) if file.exists() else {}
+    missing = [name for name in ALL if name not in made]
+    if missing:
         cache.mkdir(parents=True, exist_ok=True)
-        made = {name: list(workload.pool(folder)) for name, workload in WORKLOADS.items()}
-        with file.open("wb") as out:
-            pickle.dump(made, out, pickle.HIGHEST_PROTOCOL)
+        made.update({name: list(ALL[name].pool(folder)) for name in missing})
+        file.write_bytes(pickle.dumps(made, pickle.HIGHEST_PROTOCOL))
     return file

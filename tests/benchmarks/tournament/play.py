@@ -6,27 +6,45 @@ import json
 import math
 import pickle
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import ClassVar, NamedTuple, TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from scheduler.policy import PRESETS
+from scheduler.policy import PRESETS, Choice, PolicyConfig
 from scheduler.types import Seconds
 from simulator.gateway import SimulationError
 from simulator.tune.resample import Family
-from tests.benchmarks.tournament.grid import WORKLOADS, Cell, fleet
-from tests.benchmarks.tournament.score import Score, alone_times, play
+from tests.benchmarks.tournament.grid import ALL, Cell, fleet
+from tests.benchmarks.tournament.score import TOLD, Score, alone_times, play
 
 T = TypeVar("T")
 STOCK = "vllm"
 LIMIT = 5.0
 """L is where the P95 slowdown of stock vLLM is this."""
 PRECISION = 1.03
+
+OURS = PRESETS["agentserve"]
+ABLATIONS: Mapping[str, PolicyConfig] = {
+    "agentserve, program FCFS": replace(OURS, order=Choice("program_fcfs")),
+    "agentserve, sticky placement": replace(OURS, placement=Choice("sticky")),
+    "agentserve, unlimited admission": replace(OURS, admission=Choice("unlimited")),
+    "agentserve, growth not reserved": replace(OURS, admission=Choice("working_set", (("growth", 0.0),))),
+    "agentserve, pins of 2 s": replace(OURS, retention=Choice("fixed_ttl", (("ttl", 2.0),))),
+    "agentserve, no pins": replace(OURS, retention=Choice("none")),
+}
+"""The flagship with one of its parts replaced by a plain one."""
+ORACLES: Mapping[str, PolicyConfig] = {
+    "oracle": OURS,
+    "oracle, shortest first": replace(OURS, order=Choice("expected_remaining", (("ageing", 0.01),))),
+    "oracle, fcfs_ttl": PRESETS["fcfs_ttl"],
+}
+"""Policies that are told the true gaps, answers' lengths and numbers of calls. The best of them and of all is the bound."""
+CONTENDERS: Mapping[str, PolicyConfig] = {**PRESETS, **ABLATIONS, **ORACLES}
 
 
 class Ground(NamedTuple):
@@ -77,7 +95,7 @@ class Worker:
     @classmethod
     def measure(cls, ground: Ground) -> Ground:
         """Finds L by bisection, and writes it down."""
-        workload, families, engines = WORKLOADS[ground.workload], cls.pools[ground.workload], fleet(ground.fleet)
+        workload, families, engines = ALL[ground.workload], cls.pools[ground.workload], fleet(ground.fleet)
         alone = alone_times(families, engines)
         usual = sum(alone.values()) / len(alone)
 
@@ -108,10 +126,11 @@ class Worker:
         """Plays one game."""
         cell = game.cell
         base = cls.base(Ground(cell.workload, cell.fleet))
-        workload, families = WORKLOADS[cell.workload], cls.pools[cell.workload]
+        workload, families = ALL[cell.workload], cls.pools[cell.workload]
         try:
-            policy, rate = PRESETS[game.contender], cell.level * base.rate
-            return game, play(workload, families, fleet(cell.fleet), policy, rate, game.seed, base.alone)
+            policy, rate = CONTENDERS[game.contender], cell.level * base.rate
+            rules = TOLD if game.contender in ORACLES else None
+            return game, play(workload, families, fleet(cell.fleet), policy, rate, game.seed, base.alone, rules)
         except SimulationError:
             return game, None
 

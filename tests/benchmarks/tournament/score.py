@@ -16,15 +16,15 @@ from simulator.fleet import EngineModel
 from simulator.result import ProgramResult, Simulation
 from simulator.tune.resample import Family
 from simulator.world import simulate
-from tests.benchmarks.tournament.grid import Workload, draw, warm
+from tests.benchmarks.tournament.grid import RULES, Workload, draw, warm
 from workloads.program import Program
 from workloads.records import percentile
 
 WARM_UP = 200
 """Calls an engine before programs count: some rivals do nothing for their first hundred samples."""
 TENANTS = 5
-RULES = ClientRules(announce_end=True, exact_lengths=False)
-"""Clients say which call is a program's last one, and nothing of lengths."""
+TOLD = ClientRules(announce_end=True, exact_lengths=True, foretell=True)
+"""They say all that is to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,13 @@ def play(
     rate: float,
     seed: int,
     alone: Mapping[str, Seconds],
+    rules: ClientRules | None = None,
 ) -> Score:
-    """Replays one seed's programs at `rate` programs a second."""
+    """Replays one seed's programs at `rate` programs a second. Without `rules` clients behave as the workload's do."""
     warm_up = WARM_UP * len(engines)
     programs = draw(workload, families, rate, seed, warm_up)
-    return score(simulate(programs, engines, policy, seed=seed, rules=RULES), programs, warm(programs, warm_up), alone)
+    simulation = simulate(programs, engines, policy, seed=seed, rules=rules or workload.rules)
+    return score(simulation, programs, warm(programs, warm_up), alone)
 
 
 def score(

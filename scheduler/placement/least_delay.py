@@ -1,0 +1,59 @@
+"""The engine where a program adds the least delay: its own, and that of the programs that are there.
+
+An engine serves all its members at once: each decode step takes longer for each of them, and a prefill holds up all of
+them. So what a program costs an engine is not only what it takes there itself. With n members that hold c tokens, step
+the time of a decode step, P the seconds of prefill that the call needs there, Q those that are queued before it, and o
+the tokens that the program is expected still to generate:
+
+    delay = Q + P * (1 + n) + o * step(n + 1, c + context) + o * n * (step(n + 1, c + context) - step(n, c))
+
+which is the marginal cost of congestion pricing (Pigou, The economics of welfare, 1920): where everyone pays what he
+costs the others, the sum of all is least. On unequal engines the fast one fills until a slow one costs no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from scheduler.admission.base import Admission, Verdict
+from scheduler.state import Call, EngineState
+from scheduler.types import Seconds, Tokens
+from scheduler.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class LeastDelay:
+    """Least delay among the engines that would admit the call, by their step costs. A member stays where its KV is."""
+
+    binds: ClassVar[bool] = False
+
+    def choose(self, view: View, call: Call, engines: Sequence[EngineState], admission: Admission) -> EngineState:
+        if len(engines) == 1:
+            return engines[0]
+        program = call.program
+        if program.member:
+            for engine in engines:
+                if engine.id == program.engine:
+                    return engine
+        asks = admission.holds(view, call)
+        output = view.output_left(call)
+
+        def rank(engine: EngineState) -> tuple[bool, Seconds]:
+            closed = asks and admission.verdict(view, call, engine) is not Verdict.ADMIT
+            return closed, delay(view, call, engine, output)
+
+        return min(engines, key=rank)
+
+
+def delay(view: View, call: Call, engine: EngineState, output: Tokens) -> Seconds:
+    """Seconds that all programs together wait longer if the call goes to the engine and generates `output` tokens."""
+    steps = view.steps(engine)
+    members, held = len(engine.members), engine.account.occupied
+    after = steps.decode(members + 1, held + call.reached)
+    before = steps.decode(members, held)
+    uncached = view.uncached(call, engine)
+    prefill = steps.prefill(uncached, call.prompt - uncached)
+    queued = steps.prefill(engine.backlog)
+    return queued + prefill * (1 + members) + output * (after + members * (after - before))
