@@ -63,15 +63,20 @@ class View:
         """Tokens the engine's account would grow by, should the call of a program that is no member go there."""
         return engine.account.added_by(call.held)
 
+    def goes_on(self, program: Program) -> bool:
+        """Whether the program's next call will rather begin with the context of the present one than not."""
+        stats = self.learned.workflow(program.key.tenant, program.workflow)
+        return stats.returns(program.served + 1).value >= GOES_ON
+
     def output_left(self, call: Call) -> Tokens:
         """Tokens the program is expected still to generate where the call goes, the call's answer included.
 
         That is one answer of a program that does not go on with its context: its next call may go anywhere.
         """
         program = call.program
-        stats = self.learned.workflow(program.key.tenant, program.workflow)
-        if program.ending or stats.returns(program.served + 1).value < GOES_ON:
+        if program.ending or not self.goes_on(program):
             return call.expected_output
+        stats = self.learned.workflow(program.key.tenant, program.workflow)
         left = program.remaining_calls
         if left is None:
             left = max(round(stats.calls.value) - program.served, 1)

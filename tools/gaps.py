@@ -27,8 +27,8 @@ WEIGHT = 4.0
 MAX_TOOLS = 1024
 """How many tools, over all tenants, and how many tenants are remembered; who was seen longest ago goes first."""
 
-POINTS = 32
-PRIOR_POINTS = (0.25, 0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
+POINTS = 20
+PRIOR_POINTS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Points of a tool's curve: how many quantiles of the samples, and which ones of the prior."""
 
 _NO_SAMPLES = SampleWindow(0)

@@ -1,9 +1,10 @@
 """The engine where a program adds the least delay: its own, and that of the programs that are there.
 
 An engine serves all its members at once: each decode step takes longer for each of them, and a prefill holds up all of
-them. So what a program costs an engine is not only what it takes there itself. With n members that hold c tokens, step
-the time of a decode step, P the seconds of prefill that the call needs there, Q those that are queued before it, and o
-the tokens that the program is expected still to generate:
+them. So what a program costs an engine is not only what it takes there itself. With n members or running calls,
+whichever are more, that hold c tokens; step, the time of a decode step; P, the seconds of prefill that the program needs
+there, now and for what it is still expected to grow by; Q, those that are queued before it; and o, the tokens that it is
+expected still to generate:
 
     delay = Q + P * (1 + n) + o * step(n + 1, c + context) + o * n * (step(n + 1, c + context) - step(n, c))
 
@@ -33,7 +34,7 @@ class LeastDelay:
         if len(engines) == 1:
             return engines[0]
         program = call.program
-        if program.member:
+        if program.member and (call.extends or view.goes_on(program)):
             for engine in engines:
                 if engine.id == program.engine:
                     return engine
@@ -50,10 +51,13 @@ class LeastDelay:
 def delay(view: View, call: Call, engine: EngineState, output: Tokens) -> Seconds:
     """Seconds that all programs together wait longer if the call goes to the engine and generates `output` tokens."""
     steps = view.steps(engine)
-    members, held = len(engine.members), engine.account.occupied
-    after = steps.decode(members + 1, held + call.reached)
-    before = steps.decode(members, held)
+    there, held = max(len(engine.members), len(engine.running)), engine.account.occupied
+    after = steps.decode(there + 1, held + call.reached)
+    before = steps.decode(there, held)
     uncached = view.uncached(call, engine)
     prefill = steps.prefill(uncached, call.prompt - uncached)
+    later = output - call.expected_output
+    if later:
+        prefill += steps.prefill(max(view.growth_after(call) - later, 0), call.reached)
     queued = steps.prefill(engine.backlog)
-    return queued + prefill * (1 + members) + output * (after + members * (after - before))
+    return queued + prefill * (1 + there) + output * (after + there * (after - before))

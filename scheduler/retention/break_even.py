@@ -70,8 +70,12 @@ def best_ttl(curve: Sequence[CurvePoint], returns: float, even: Seconds) -> Seco
 
     `returns` is p and `even` is B. For a program that does not come back, E[min(gap, tau)] is tau.
     """
-    gains = [returns * (point.share * even - point.mean) - (1.0 - returns) * point.seconds for point in curve]
+    lost = 1.0 - returns
+    gains = [returns * (share * even - mean) - lost * seconds for seconds, share, mean in curve]
     most = max(gains, default=0.0)
     if most <= 0:
         return 0.0
-    return max(point.seconds for point, gain in zip(curve, gains, strict=True) if gain >= NEARLY * most)
+    enough, last = NEARLY * most, len(gains) - 1
+    while gains[last] < enough:
+        last -= 1
+    return curve[last].seconds

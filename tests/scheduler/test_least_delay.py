@@ -15,6 +15,8 @@ from scheduler.view import View
 from tests.scheduler.parts import a_call, a_program, a_view, an_engine
 from tests.scheduler.world import STEADY, World, key, spec
 
+PREFILL = 0.01 + 0.1 + 0.01 + 0.09
+"""Of a prompt of 1000 tokens, and later of the 900 that a program grows by beside the 200 it generates."""
 COST = StepCost(constant=0.01, prefill_token=1e-4, decode_context=1e-6)
 
 
@@ -30,14 +32,14 @@ def crowded(members: int, held: int) -> tuple[View, EngineState]:
 def test_an_empty_engine_costs_what_the_program_takes() -> None:
     view, engine = crowded(0, 0)
     call = a_call(a_program("p"), prompt=1000, output=100)
-    assert delay(view, call, engine, 300) == pytest.approx(0.01 + 0.1 + 300 * (0.01 + 1100e-6))
+    assert delay(view, call, engine, 300) == pytest.approx(PREFILL + 300 * (0.01 + 1100e-6))
 
 
 def test_on_a_crowded_one_the_others_count_too() -> None:
     view, engine = crowded(4, 40_000)
     call = a_call(a_program("p"), prompt=1000, output=100)
-    own = 0.11 + 300 * (0.01 + 41_100e-6)
-    others = 4 * 0.11 + 300 * 4 * 1100e-6
+    own = PREFILL + 300 * (0.01 + 41_100e-6)
+    others = 4 * PREFILL + 300 * 4 * 1100e-6
     assert delay(view, call, engine, 300) == pytest.approx(own + others)
 
 
