@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.benchmarks.tournament.grid import cells, pools, robustness_cells
 from tests.benchmarks.tournament.play import CONTENDERS, Results, tournament
+from tests.benchmarks.tournament.plot import picture
 from tests.benchmarks.tournament.report import report
 
 
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cells whose name contains this")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--report", action="store_true", help="play nothing")
+    parser.add_argument("--picture", type=Path, help="write the gains of all contenders as an SVG there")
     options = parser.parse_args()
     results = Results(options.results)
     if not options.report:
@@ -42,6 +44,8 @@ def main() -> None:
         seeds = range(1, options.seeds + 1)
         tournament(chosen, options.contenders.split(";"), seeds, options.cache, results, options.jobs)
     sys.stdout.write(report(results.scores))
+    if options.picture is not None:
+        options.picture.write_text(picture(results.scores))
 
 
 if __name__ == "__main__":

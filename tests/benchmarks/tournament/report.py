@@ -3,51 +3,62 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 
 from simulator.intervals import Ratio, paired_ratio
-from tests.benchmarks.tournament.grid import LEVELS, Cell
-from tests.benchmarks.tournament.play import STOCK, Game
+from tests.benchmarks.tournament.grid import LEVELS, ROBUSTNESS, Cell
+from tests.benchmarks.tournament.play import ABLATIONS, ORACLES, STOCK, Game
 from tests.benchmarks.tournament.score import Score
 
 OURS = "agentserve"
+PLAIN = "fcfs_ttl"
+"""What ours is held against where nothing can be learned."""
 UNFINISHED = 1e6
 """Seconds that stand for the mean completion of a policy that left calls without an answer."""
+HEADROOM = 1.02
+"""An oracle that is better than the best rival by less shows that there is nothing to be gained in a cell."""
+
+Figure = Callable[[Score], float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Table:
     """The scores of a tournament, by cell, contender and seed, of the seeds that every contender has played."""
 
     scores: Mapping[Game, Score | None]
 
+    @cached_property
+    def played(self) -> Mapping[Cell, Mapping[str, set[int]]]:
+        """Which seeds each contender has played in each cell."""
+        found: dict[Cell, dict[str, set[int]]] = {}
+        for game in self.scores:
+            found.setdefault(game.cell, {}).setdefault(game.contender, set()).add(game.seed)
+        return found
+
     @property
     def cells(self) -> list[Cell]:
-        """Those that ours has played."""
-        return list(dict.fromkeys(game.cell for game in self.scores if game.contender == OURS))
+        """Those of the tournament proper that ours has played."""
+        return [cell for cell, by in self.played.items() if OURS in by and cell.workload not in ROBUSTNESS]
 
-    def contenders(self, cell: Cell) -> list[str]:
-        """Who has played there."""
-        return list(dict.fromkeys(game.contender for game in self.scores if game.cell == cell))
+    def rivals(self, cell: Cell) -> list[str]:
+        """Who has played there against ours."""
+        return [name for name in self.played[cell] if name != OURS and name not in ABLATIONS and name not in ORACLES]
 
     def seeds(self, cell: Cell) -> list[int]:
-        """The seeds that all contenders of the cell have played."""
-        played = [
-            {game.seed for game in self.scores if game.cell == cell and game.contender == contender}
-            for contender in self.contenders(cell)
-        ]
-        return sorted(set.intersection(*played)) if played else []
+        """The seeds that all of them have played."""
+        return sorted(set.intersection(*self.played[cell].values()))
 
-    def values(self, cell: Cell, contender: str, of: Callable[[Score], float]) -> list[float]:
+    def values(self, cell: Cell, contender: str, of: Figure) -> list[float]:
         """A figure by seed."""
         scores = (self.scores[Game(cell, contender, seed)] for seed in self.seeds(cell))
         return [UNFINISHED if score is None else of(score) for score in scores]
 
     def best_rivals(self, cell: Cell) -> list[str]:
         """For each seed the rival with the best mean completion over the *other* seeds (of all, if there is one)."""
-        rivals = [name for name in self.contenders(cell) if name not in (OURS, *ablations(self.contenders(cell)))]
+        rivals = self.rivals(cell)
         logs = {rival: [math.log(value) for value in self.values(cell, rival, _mean)] for rival in rivals}
         found = []
         for left_out in range(len(self.seeds(cell))):
@@ -55,30 +66,41 @@ class Table:
             found.append(min(rivals, key=lambda rival: fmean(logs[rival][index] for index in others)))
         return found
 
+    def best(self, cell: Cell) -> list[float]:
+        """The best rival's mean completion by seed."""
+        chosen = self.best_rivals(cell)
+        return [self.values(cell, rival, _mean)[index] for index, rival in enumerate(chosen)]
+
     def against_best(self, cell: Cell) -> Ratio | None:
         """The best rival's mean completion over ours."""
-        chosen = self.best_rivals(cell)
-        rivals = [self.values(cell, rival, _mean)[index] for index, rival in enumerate(chosen)]
-        return paired_ratio(rivals, self.values(cell, OURS, _mean))
+        return paired_ratio(self.best(cell), self.values(cell, OURS, _mean))
 
-    def against(self, cell: Cell, rival: str, of: Callable[[Score], float]) -> Ratio | None:
+    def against(self, cell: Cell, rival: str, of: Figure) -> Ratio | None:
         """A rival's figure over ours."""
+        if rival not in self.played[cell]:
+            return None
         return paired_ratio(self.values(cell, rival, of), self.values(cell, OURS, of))
 
-
-def ablations(contenders: Iterable[str]) -> list[str]:
-    """Those of ours with a part switched off."""
-    return [name for name in contenders if name.startswith(f"{OURS} ")]
+    def bound(self, cell: Cell) -> list[float] | None:
+        """The best mean completion by seed of all, those that are told the future included."""
+        if not set(ORACLES) <= set(self.played[cell]):
+            return None
+        return [
+            min(column) for column in zip(*(self.values(cell, name, _mean) for name in self.played[cell]), strict=True)
+        ]
 
 
 def report(scores: Mapping[Game, Score | None]) -> str:
     """All tables."""
     table = Table(scores)
-    return "\n".join([*_levels(table), "", *_cells(table), "", *_contenders(table), ""])
+    parts = (_levels, _cells, _contenders, _ablations, _oracles, _starvation, _robustness)
+    return "\n".join(line for part in parts for line in (*part(table), ""))
 
 
 def _levels(table: Table) -> Iterator[str]:
-    yield "| load | cells | best rival / ours, geometric mean | worst cell | vllm / ours | worst cell |"
+    yield "## By load"
+    yield ""
+    yield "| load | cells | best rival / ours, geometric mean | worst cell | vllm / ours, geometric mean | worst cell |"
     yield "|---|---|---|---|---|---|"
     for level in LEVELS:
         cells = [cell for cell in table.cells if cell.level == level]
@@ -89,15 +111,21 @@ def _levels(table: Table) -> Iterator[str]:
 
 
 def _summary(values: Sequence[float]) -> str:
-    return f"{math.exp(fmean(map(math.log, values))):.2f} | {min(values):.2f}"
+    return f"{_geometric(values):.2f} | {min(values):.2f}"
+
+
+def _geometric(values: Sequence[float]) -> float:
+    return math.exp(fmean(map(math.log, values)))
 
 
 def _cells(table: Table) -> Iterator[str]:
+    yield "## By cell"
+    yield ""
     yield (
         "| cell | seeds | ours, mean (s) | best rival | best rival / ours | vllm / ours | P99 slowdown, vllm / ours | "
-        "later TTFT P99, vllm / ours |"
+        "later TTFT P99, vllm / ours | Jain, vllm | Jain, ours |"
     )
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for cell in table.cells:
         rivals = list(dict.fromkeys(table.best_rivals(cell)))
         figures = [
@@ -108,31 +136,108 @@ def _cells(table: Table) -> Iterator[str]:
         ]
         ours = fmean(table.values(cell, OURS, _mean))
         cells = " | ".join(_ratio(figure) for figure in figures)
-        yield f"| {cell} | {len(table.seeds(cell))} | {ours:,.1f} | {', '.join(rivals)} | {cells} |"
+        fair = " | ".join(f"{fmean(table.values(cell, name, _jain)):.2f}" for name in (STOCK, OURS))
+        yield f"| {cell} | {len(table.seeds(cell))} | {ours:,.1f} | {', '.join(rivals)} | {cells} | {fair} |"
 
 
 def _contenders(table: Table) -> Iterator[str]:
-    names = list(dict.fromkeys(name for cell in table.cells for name in table.contenders(cell)))
+    yield "## By contender"
+    yield ""
+    names = list(dict.fromkeys(name for cell in table.cells for name in (OURS, *table.rivals(cell))))
     yield f"| vllm's mean completion over theirs | {' | '.join(f'{level:g} L' for level in LEVELS)} | worst cell |"
     yield "|---|" + "---|" * (len(LEVELS) + 1)
-    rows = [(name, [_gains(table, name, level) for level in LEVELS]) for name in names]
+    rows = [(name, [gains(table, name, level) for level in LEVELS]) for name in names]
     for name, levels in sorted(rows, key=lambda row: -fmean(math.log(gain) for gains in row[1] for gain in gains)):
-        means = (f"{math.exp(fmean(map(math.log, gains))):.2f}" if gains else "" for gains in levels)
+        means = (f"{_geometric(gains):.2f}" if gains else "" for gains in levels)
         yield f"| {name} | {' | '.join(means)} | {min(gain for gains in levels for gain in gains):.2f} |"
 
 
-def _gains(table: Table, name: str, level: float) -> list[float]:
+def gains(table: Table, name: str, level: float) -> list[float]:
+    """Stock vLLM's mean completion over a contender's, in each cell of a level that it has played."""
     found = []
     for cell in table.cells:
-        if cell.level == level and name in table.contenders(cell):
+        if cell.level == level and name in table.played[cell]:
             ratio = paired_ratio(table.values(cell, STOCK, _mean), table.values(cell, name, _mean))
             if ratio is not None:
                 found.append(ratio.value)
     return found
 
 
+def _ablations(table: Table) -> Iterator[str]:
+    yield "## What each part is worth"
+    yield ""
+    yield f"| without it, mean completion over ours | {' | '.join(f'{level:g} L' for level in LEVELS)} | best cell | worst cell |"
+    yield "|---|" + "---|" * (len(LEVELS) + 2)
+    for name in ABLATIONS:
+        levels = [_ratios(table, name, level) for level in LEVELS]
+        whole = [ratio for ratios in levels for ratio in ratios]
+        if whole:
+            means = " | ".join(f"{_geometric(ratios):.3f}" if ratios else "" for ratios in levels)
+            yield f"| {name.removeprefix(OURS + ', ')} | {means} | {max(whole):.2f} | {min(whole):.2f} |"
+
+
+def _ratios(table: Table, name: str, level: float) -> list[float]:
+    cells = (cell for cell in table.cells if cell.level == level)
+    return [ratio.value for cell in cells if (ratio := table.against(cell, name, _mean))]
+
+
+def _oracles(table: Table) -> Iterator[str]:
+    yield "## How far it is to the oracle"
+    yield ""
+    yield (
+        "| load | cells | best rival / oracle | ours / oracle | cells where the oracle gains 2 % on the best rival | "
+        "of the way there, mean |"
+    )
+    yield "|---|---|---|---|---|---|"
+    for level in LEVELS:
+        rows = []
+        for cell in table.cells:
+            bound = table.bound(cell)
+            if cell.level == level and bound is not None:
+                rows.append((fmean(table.best(cell)), fmean(table.values(cell, OURS, _mean)), fmean(bound)))
+        if rows:
+            rival = _geometric([best / bound for best, _, bound in rows])
+            ours = _geometric([mean / bound for _, mean, bound in rows])
+            open_ones = [(best - mean) / (best - bound) for best, mean, bound in rows if best > HEADROOM * bound]
+            way = f"{fmean(open_ones):.0%}" if open_ones else "–"
+            yield f"| {level:g} L | {len(rows)} | {rival:.2f} | {ours:.2f} | {len(open_ones)} | {way} |"
+
+
+def _starvation(table: Table) -> Iterator[str]:
+    yield "## Waits and slowdowns against stock vLLM"
+    yield ""
+    yield "| figure | cells where ours is worse by more than 5 % | worst, ours / vllm | there |"
+    yield "|---|---|---|---|"
+    figures: Mapping[str, Figure] = {
+        "later calls' wait, P99": lambda score: score.later_ttft_p99,
+        "later calls' wait, max": lambda score: score.later_ttft_max,
+        "slowdown, P99": lambda score: score.slowdown_p99,
+        "slowdown, max": lambda score: score.slowdown_max,
+    }
+    for name, figure in figures.items():
+        found = [(1 / ratio.value, cell) for cell in table.cells if (ratio := table.against(cell, STOCK, figure))]
+        if found:
+            worst, where = max(found, key=lambda pair: pair[0])
+            yield f"| {name} | {sum(value > 1.05 for value, _ in found)} of {len(found)} | {worst:.2f} | {where} |"
+
+
+def _robustness(table: Table) -> Iterator[str]:
+    yield "## Where nothing can be learned, or what was learned is wrong"
+    yield ""
+    yield f"| cell | seeds | {PLAIN} / ours | vllm / ours |"
+    yield "|---|---|---|---|"
+    for cell, played in table.played.items():
+        if cell.workload in ROBUSTNESS and {OURS, PLAIN, STOCK} <= set(played):
+            ratios = " | ".join(_ratio(table.against(cell, name, _mean)) for name in (PLAIN, STOCK))
+            yield f"| {cell} | {len(table.seeds(cell))} | {ratios} |"
+
+
 def _mean(score: Score) -> float:
     return score.mean
+
+
+def _jain(score: Score) -> float:
+    return score.jain
 
 
 def _ratio(ratio: Ratio | None) -> str:
