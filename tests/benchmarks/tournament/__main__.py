@@ -15,9 +15,11 @@ import sys
 from pathlib import Path
 
 from tests.benchmarks.tournament.grid import cells, pools, robustness_cells
-from tests.benchmarks.tournament.play import CONTENDERS, Results, tournament
+from tests.benchmarks.tournament.play import CONTENDERS, Results
 from tests.benchmarks.tournament.plot import picture
 from tests.benchmarks.tournament.report import report
+from tests.benchmarks.tournament.run import tournament
+from tests.benchmarks.tournament.where import on_ray, processes
 
 
 def main() -> None:
@@ -31,6 +33,9 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true", help="all cells instead of a covering")
     parser.add_argument("--only", default="", help="cells whose name contains this")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help='play on a Ray cluster instead; "local" is one on this machine'
+    )
     parser.add_argument("--report", action="store_true", help="play nothing")
     parser.add_argument("--picture", type=Path, help="write the gains of all contenders as an SVG there")
     options = parser.parse_args()
@@ -42,7 +47,8 @@ def main() -> None:
         offered = robustness_cells() if options.robustness else cells(whole=options.whole)
         chosen = [cell for cell in offered if options.only in str(cell)]
         seeds = range(1, options.seeds + 1)
-        tournament(chosen, options.contenders.split(";"), seeds, options.cache, results, options.jobs)
+        place = on_ray(options.cache, options.ray) if options.ray else processes(options.cache, options.jobs)
+        tournament(chosen, options.contenders.split(";"), seeds, options.cache, results, place)
     sys.stdout.write(report(results.scores))
     if options.picture is not None:
         options.picture.write_text(picture(results.scores))

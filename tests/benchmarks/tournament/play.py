@@ -6,14 +6,10 @@ import json
 import math
 import pickle
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import ClassVar, NamedTuple, TypeVar
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from scheduler.policy import PRESETS, Choice, PolicyConfig
 from scheduler.types import Seconds
@@ -169,37 +165,3 @@ class Results:
 def rounded(score: Score) -> dict[str, float]:
     """A score with four digits: no figure is known better."""
     return {name: value if isinstance(value, int) else float(f"{value:.4g}") for name, value in asdict(score).items()}
-
-
-def tournament(
-    cells: Sequence[Cell], contenders: Sequence[str], seeds: Sequence[int], folder: Path, results: Results, jobs: int
-) -> None:
-    """Measures the grounds and plays the games that are missing. Seed by seed, so that a cut-off one is whole."""
-    grounds = list(dict.fromkeys(Ground(cell.workload, cell.fleet) for cell in cells))
-    missing = [ground for ground in grounds if not base_file(folder, ground).exists()]
-    games = [Game(cell, contender, seed) for seed in seeds for cell in cells for contender in contenders]
-    games = [game for game in games if game not in results.scores]
-    with ProcessPoolExecutor(jobs, get_context("spawn"), Worker.begin, (folder,)) as pool, bar() as progress:
-        for _ in counted(progress, "finding L", pool, (pool.submit(Worker.measure, ground) for ground in missing)):
-            pass
-        for game, score in counted(progress, "games", pool, (pool.submit(Worker.play, game) for game in games)):
-            results.add(game, score)
-
-
-def bar() -> Progress:
-    """How far a tournament is."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn())
-
-
-def counted(progress: Progress, what: str, pool: ProcessPoolExecutor, futures: Iterable[Future[T]]) -> Iterator[T]:
-    """The results of futures as they come."""
-    waiting = list(futures)
-    task = progress.add_task(what, total=len(waiting))
-    try:
-        for future in as_completed(waiting):
-            yield future.result()
-            progress.advance(task)
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise

@@ -1,0 +1,51 @@
+"""Plays what is missing of a tournament."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, as_completed
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TypeVar
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tests.benchmarks.tournament.grid import Cell
+from tests.benchmarks.tournament.play import Game, Ground, Results, Worker, base_file
+from tests.benchmarks.tournament.where import Submit
+
+T = TypeVar("T")
+
+
+def tournament(
+    cells: Sequence[Cell],
+    contenders: Sequence[str],
+    seeds: Sequence[int],
+    folder: Path,
+    results: Results,
+    place: AbstractContextManager[Submit],
+) -> None:
+    """Measures the grounds and plays the games that are missing. Seed by seed, so that a cut-off one is whole."""
+    grounds = list(dict.fromkeys(Ground(cell.workload, cell.fleet) for cell in cells))
+    missing = [ground for ground in grounds if not base_file(folder, ground).exists()]
+    games = [Game(cell, contender, seed) for seed in seeds for cell in cells for contender in contenders]
+    games = [game for game in games if game not in results.scores]
+    with place as submit, bar() as progress:
+        for _ in counted(progress, "finding L", [submit(Worker.measure, ground) for ground in missing]):
+            pass
+        for game, score in counted(progress, "games", [submit(Worker.play, game) for game in games]):
+            results.add(game, score)
+
+
+def bar() -> Progress:
+    """How far a tournament is."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn())
+
+
+def counted(progress: Progress, what: str, futures: Sequence[Future[T]]) -> Iterator[T]:
+    """The results of futures as they come."""
+    task = progress.add_task(what, total=len(futures))
+    for future in as_completed(futures):
+        yield future.result()
+        progress.advance(task)
