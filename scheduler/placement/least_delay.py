@@ -38,14 +38,13 @@ class LeastDelay:
             for engine in engines:
                 if engine.id == program.engine:
                     return engine
-        asks = admission.holds(view, call)
+        if admission.holds(view, call):
+            admitting = [engine for engine in engines if admission.verdict(view, call, engine) is Verdict.ADMIT]
+            if not admitting:
+                return engines[0]
+            engines = admitting
         output = view.output_left(call)
-
-        def rank(engine: EngineState) -> tuple[bool, Seconds]:
-            closed = asks and admission.verdict(view, call, engine) is not Verdict.ADMIT
-            return closed, delay(view, call, engine, output)
-
-        return min(engines, key=rank)
+        return min(engines, key=lambda engine: delay(view, call, engine, output))
 
 
 def delay(view: View, call: Call, engine: EngineState, output: Tokens) -> Seconds:
