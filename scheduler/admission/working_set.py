@@ -21,7 +21,8 @@ class WorkingSet:
     """Admits a program if the engine's members, with what they are expected to grow by, leave room for it.
 
     A member's calls enter without asking. A program that has made way stands in line like a new one: its context has to
-    be computed again, which costs the same whenever it enters. No bound on the wait is needed for fairness, since the
+    be computed again, which costs the same whenever it enters. It may use what is reserved for growth, though: that is
+    kept for those who have begun. No bound on the wait is needed for fairness, since the
     order alone decides who is next, and one that lets programs in over capacity ends in thrashing, where all wait
     longer: at overload it was the difference between the best and a middling policy.
 
@@ -46,9 +47,10 @@ class WorkingSet:
         if len(engine.running) >= engine.spec.max_num_seqs:
             return Verdict.STOP
         room = self.limit * engine.account.capacity + engine.spec.offload_tokens
-        reserved = engine.account.capacity - engine.free + self.growth * engine.growth
-        wanted = view.needs(call, engine) + self.growth * view.growth_after(call)
-        return Verdict.ADMIT if reserved + wanted <= room else Verdict.STOP
+        wanted = engine.account.capacity - engine.free + view.needs(call, engine)
+        if not call.program.served:
+            wanted += int(self.growth * (engine.growth + view.growth_after(call)))
+        return Verdict.ADMIT if wanted <= room else Verdict.STOP
 
     def longest_wait(self, view: View, call: Call) -> Seconds:
         return math.inf
