@@ -9,7 +9,7 @@ from agentserve.demo.outcome import PIN_OUTCOMES, ArmOutcome, figures
 from simulator.report.axis import time_axis
 from simulator.report.chart import bars, legend
 from simulator.report.document import document, note, table
-from simulator.report.timeline import PHASES, bar_row, prefill_rates, rows
+from simulator.report.timeline import PHASES, bar_row, prefill_rate, rows
 from simulator.result import CallResult
 from workloads.records import CallRecord
 
@@ -46,9 +46,11 @@ def _number(value: float | None) -> str:
 
 def _timelines(outcomes: Sequence[ArmOutcome]) -> Iterable[str]:
     sides = {outcome.name: list(_answered(outcome.records)) for outcome in outcomes}
-    axis = time_axis(max((call.finished for calls in sides.values() for call in calls), default=1.0))
+    whole = [call for calls in sides.values() for call in calls]
+    axis = time_axis(max((call.finished for call in whole), default=1.0))
+    rates = dict.fromkeys({call.engine for call in whole}, prefill_rate(whole))  # it is the same engine on both sides
     for name, calls in sides.items():
-        found = [bar_row(row, rank) for rank, row in enumerate(rows(calls, prefill_rates(calls)), 1)]
+        found = [bar_row(row, rank) for rank, row in enumerate(rows(calls, rates), 1)]
         yield f"<h3>{escape(name)}</h3>"
         yield bars(found, PHASES, axis, 600, f"Timeline of the programs, {name}", "")
 
