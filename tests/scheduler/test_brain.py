@@ -108,6 +108,16 @@ def test_calls_that_stand_in_line_follow_the_first_of_their_program_that_enters(
     assert {first, second} <= set(world.running), "a member's calls need not wait, least of all for its own memory"
 
 
+def test_the_reserve_for_growth_is_for_programs_that_have_begun() -> None:
+    """An engine of 3000 tokens, with 1500 held by a program that is expected to double."""
+    world = World(engines=SMALL)
+    world.finish(world.call("p", tokens=500), prompt=500)
+    world.later(31.0)
+    world.call("busy", tokens=1450)
+    assert world.call("new", tokens=800) in world.waiting
+    assert world.call("p", tokens=1000, turns=2) in world.running
+
+
 def test_a_return_that_was_given_up_counts_as_one_all_the_same() -> None:
     world = World()
     stats = world.brain.learned.workflow("default", "")
