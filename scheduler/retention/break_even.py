@@ -28,8 +28,8 @@ from scheduler.types import Seconds
 from scheduler.view import View
 from tools.gaps import CurvePoint
 
-NEARLY = 0.95
-"""This share of the greatest gain is nearly as much."""
+NEARLY = 0.2
+"""A gain that is less than the greatest by this share of what that one costs is nearly as much."""
 SLACK = 1.5
 """A gap whose length the agent tells is kept so many times as long."""
 
@@ -71,11 +71,12 @@ def best_ttl(curve: Sequence[CurvePoint], returns: float, even: Seconds) -> Seco
     `returns` is p and `even` is B. For a program that does not come back, E[min(gap, tau)] is tau.
     """
     lost = 1.0 - returns
-    gains = [returns * (share * even - mean) - lost * seconds for seconds, share, mean in curve]
+    costs = [returns * mean + lost * seconds for seconds, _, mean in curve]
+    gains = [returns * share * even - cost for (_, share, _), cost in zip(curve, costs, strict=True)]
     most = max(gains, default=0.0)
     if most <= 0:
         return 0.0
-    enough, last = NEARLY * most, len(gains) - 1
+    enough, last = most - NEARLY * costs[gains.index(most)], len(gains) - 1
     while gains[last] < enough:
         last -= 1
     return curve[last].seconds

@@ -10,12 +10,13 @@ the same programs, arrivals and bytes. FOLDER holds the public traces.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
 
 from tests.benchmarks.tournament.grid import cells, pools, robustness_cells
-from tests.benchmarks.tournament.play import CONTENDERS, Results
+from tests.benchmarks.tournament.play import CONTENDERS, Results, loads
 from tests.benchmarks.tournament.plot import picture
 from tests.benchmarks.tournament.report import report
 from tests.benchmarks.tournament.run import tournament
@@ -37,6 +38,7 @@ def main() -> None:
         "--ray", metavar="ADDRESS", help='play on a Ray cluster instead; "local" is one on this machine'
     )
     parser.add_argument("--report", action="store_true", help="play nothing")
+    parser.add_argument("--loads", type=Path, help="write L of each workload and fleet, in programs a second, there")
     parser.add_argument("--picture", type=Path, help="write the gains of all contenders as an SVG there")
     options = parser.parse_args()
     results = Results(options.results)
@@ -50,6 +52,8 @@ def main() -> None:
         place = on_ray(options.cache, options.ray) if options.ray else processes(options.cache, options.jobs)
         tournament(chosen, options.contenders.split(";"), seeds, options.cache, results, place)
     sys.stdout.write(report(results.scores))
+    if options.loads is not None:
+        options.loads.write_text(json.dumps(loads(options.cache), indent=1) + "\n")
     if options.picture is not None:
         options.picture.write_text(picture(results.scores))
 

@@ -136,6 +136,12 @@ def base_file(folder: Path, ground: Ground) -> Path:
     return folder / f"{ground.workload}, {ground.fleet}.json".replace(" ", "-")
 
 
+def loads(folder: Path) -> dict[str, float]:
+    """L of every ground that was measured, in programs a second."""
+    states = (json.loads(file.read_text()) for file in sorted(folder.glob("*.json")))
+    return {f"{state['workload']} / {state['fleet']}": float(f"{state['rate']:.4g}") for state in states}
+
+
 class Results:
     """Scores, kept in a file of JSON Lines as they come."""
 
