@@ -8,7 +8,7 @@ TRACES ?= traces
 .PHONY: help setup demo serve test check format lock bench tournament tournament-full clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## build .venv/ and .models/ (nothing to do the second time)
 	@PYTHON=$(PYTHON) scripts/setup.sh

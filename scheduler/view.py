@@ -30,10 +30,7 @@ class View:
 
     def steps(self, engine: EngineState) -> StepCost:
         """What the engine's steps take; where nobody has measured them, a guess from the prefill rate that was learned."""
-        spec = engine.spec
-        if spec.cost is not None:
-            return spec.cost
-        return StepCost(DECODE_STEP, 1 / self.learned.prefill_rate(engine.id, spec.prefill_tokens_per_s).value)
+        return engine.spec.cost or StepCost(DECODE_STEP, self.prefill_seconds(engine, 1))
 
     def cold_prefill(self, engine: EngineState, tokens: Tokens) -> Seconds:
         """How long the engine takes to prefill a prompt of which nothing is cached, attention included."""
@@ -79,7 +76,7 @@ class View:
         stats = self.learned.workflow(program.key.tenant, program.workflow)
         left = program.remaining_calls
         if left is None:
-            left = max(round(stats.calls.value) - program.served, 1)
+            left = round(stats.calls.value) - program.served
         return call.expected_output * max(left, 1)
 
     def growth_after(self, call: Call) -> Tokens:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf, isfinite
 from typing import NamedTuple, TypedDict, TypeVar
 
@@ -33,6 +33,7 @@ PRIOR_POINTS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 _NO_SAMPLES = SampleWindow(0)
 _Key = TypeVar("_Key")
+_Answer = TypeVar("_Answer")
 
 
 class CurvePoint(NamedTuple):
@@ -104,16 +105,12 @@ class GapModel:
         """
         if not 0 < share < 1:
             raise ValueError(f"a quantile's share lies between 0 and 1, both excluded, not at {share}")
-        asked = (tenant, tuple(tools), share)
-        count = self.total(tenant)
-        known = self._quantiles.get(asked)
-        if known is None or count >= known[1]:
+
+        def make() -> float:
             whole = self._whole(tenant).ordered
-            known = max(_quantile(own, whole, share) for own in self._owns(tenant, tools)), count + 1 + count // 16
-            if len(self._quantiles) >= MAX_TOOLS:
-                self._quantiles.clear()
-            self._quantiles[asked] = known
-        return known[0]
+            return max(_quantile(own, whole, share) for own in self._owns(tenant, tools))
+
+        return self._again(self._quantiles, (tenant, tuple(tools), share), tenant, make)
 
     def curve(self, tenant: str, tools: Sequence[str]) -> tuple[CurvePoint, ...]:
         """The distribution of gaps after `tools` at some points of it, as of up to a sixteenth of the gaps ago.
@@ -121,13 +118,18 @@ class GapModel:
         Gaps between two points count as if they ended at the later one. Those who weigh holding on against letting go look for the best
         point; the points are quantiles of the samples and of the prior.
         """
-        asked = (tenant, tuple(tools))
+        return self._again(self._curves, (tenant, tuple(tools)), tenant, lambda: self._curve(tenant, tools))
+
+    def _again(
+        self, answers: dict[_Key, tuple[_Answer, int]], asked: _Key, tenant: str, make: Callable[[], _Answer]
+    ) -> _Answer:
+        """The answer that was given before, unless a sixteenth more of the tenant's gaps have ended since."""
         count = self.total(tenant)
-        known = self._curves.get(asked)
+        known = answers.get(asked)
         if known is None or count >= known[1]:
-            if len(self._curves) >= MAX_TOOLS:
-                self._curves.clear()
-            known = self._curves[asked] = self._curve(tenant, tools), count + 1 + count // 16
+            if len(answers) >= MAX_TOOLS:
+                answers.clear()
+            known = answers[asked] = make(), count + 1 + count // 16
         return known[0]
 
     def _curve(self, tenant: str, tools: Sequence[str]) -> tuple[CurvePoint, ...]:

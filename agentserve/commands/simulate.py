@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from agentserve import __version__
+from agentserve.commands import traffic
 from agentserve.commands.common import (
     check_output,
     check_rate,
@@ -24,19 +25,6 @@ from agentserve.commands.common import (
     out,
     read_policies,
     warn,
-)
-from agentserve.commands.traffic import (
-    ContextOption,
-    EnginesOption,
-    Gaps,
-    GapsOption,
-    ModelOption,
-    ProgramsOption,
-    RateOption,
-    SkipDamagedOption,
-    TraceArgument,
-    TraceFile,
-    context_of,
 )
 from agentserve.policyfile import choices
 from scheduler.policy import PolicyError
@@ -88,13 +76,13 @@ class Files:
 
 def simulate(
     context: typer.Context,
-    trace: TraceArgument,
-    engines: EnginesOption,
-    model: ModelOption = None,
+    trace: traffic.TraceArgument,
+    engines: traffic.EnginesOption,
+    model: traffic.ModelOption = None,
     policy: Annotated[
         str, typer.Option(help="Presets or policy files (YAML), by commas; the first is what others stand against.")
     ] = "vllm,continuum,agentserve",
-    rate: RateOption = None,
+    rate: traffic.RateOption = None,
     seed: Annotated[int, typer.Option(help="The first seed: of arrivals, bytes a token and redrawn gaps.")] = 1,
     seeds: Annotated[
         int | None,
@@ -105,10 +93,10 @@ def simulate(
             "of a trace that is replayed as recorded.",
         ),
     ] = None,
-    programs: ProgramsOption = None,
-    context_tokens: ContextOption = None,
-    gaps: GapsOption = Gaps.RECORDED,
-    skip_damaged: SkipDamagedOption = False,
+    programs: traffic.ProgramsOption = None,
+    context_tokens: traffic.ContextOption = None,
+    gaps: traffic.GapsOption = traffic.Gaps.RECORDED,
+    skip_damaged: traffic.SkipDamagedOption = False,
     client_delay: Annotated[float, typer.Option(min=0, help="Seconds from a client to the gateway.")] = 0.0,
     engine_delay: Annotated[float, typer.Option(min=0, help="Seconds from the gateway to an engine.")] = 0.0,
     alone: Annotated[bool, typer.Option(help="Also run every program alone, for slowdowns.")] = True,
@@ -124,20 +112,20 @@ def simulate(
     check_rate(rate)
     try:
         fleet = parse_fleet(engines, model)
-        limit = context_tokens or context_of(fleet)
+        limit = context_tokens or traffic.context_of(fleet)
         chosen = read_policies(policy)
-        file = TraceFile(trace, skip_damaged=skip_damaged, programs=programs, context=limit, model=model)
+        file = traffic.TraceFile(trace, skip_damaged=skip_damaged, programs=programs, context=limit, model=model)
         with err.status("reading the trace"):
             workload = Trace(file, fleet)
         for line in file.left_out():
             warn(line)
-        plain = rate is None and gaps is Gaps.RECORDED
+        plain = rate is None and gaps is traffic.Gaps.RECORDED
         count = seeds or (1 if plain else usual_seeds(workload.calls, len(chosen)))
         setting = Setting(
             fleet,
             rate,
             Network(Constant(client_delay), Constant(engine_delay)),
-            gaps=gaps is Gaps.REDRAWN,
+            gaps=gaps is traffic.Gaps.REDRAWN,
             resample=plain and count > 1,
         )
         with _bar(workload.programs * replays(setting, len(chosen), count, alone=alone)) as bar:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from agentserve import __version__
+from agentserve.commands import traffic
 from agentserve.commands.common import (
     check_output,
     check_rate,
@@ -25,19 +26,6 @@ from agentserve.commands.common import (
     out,
     read_policies,
     warn,
-)
-from agentserve.commands.traffic import (
-    ContextOption,
-    EnginesOption,
-    Gaps,
-    GapsOption,
-    ModelOption,
-    ProgramsOption,
-    RateOption,
-    SkipDamagedOption,
-    TraceArgument,
-    TraceFile,
-    context_of,
 )
 from agentserve.policyfile import SUFFIXES, write_policy
 from scheduler.policy import PolicyConfig, PolicyError
@@ -60,15 +48,15 @@ from workloads.program import WorkloadError
 
 def tune(
     context: typer.Context,
-    trace: TraceArgument,
-    engines: EnginesOption,
-    model: ModelOption = None,
+    trace: traffic.TraceArgument,
+    engines: traffic.EnginesOption,
+    model: traffic.ModelOption = None,
     objective: Annotated[
         str, typer.Option(help="What to lower: mean_completion, p95, or slo@X: programs that take longer than X s.")
     ] = "mean_completion",
     budget: Annotated[int, typer.Option(min=2, help="Settings to try at most, the policy as it is among them.")] = 200,
     policy: Annotated[str, typer.Option(help="The preset or policy file (YAML) to improve.")] = "agentserve",
-    rate: RateOption = None,
+    rate: traffic.RateOption = None,
     seed: Annotated[int, typer.Option(help="The first seed: of programs, arrivals, gaps, and the search itself.")] = 1,
     seeds: Annotated[
         int, typer.Option(min=2, help="Simulations of a setting; the winner gets as many again twice.")
@@ -77,10 +65,10 @@ def tune(
     ray: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Simulate on this Ray cluster instead, as `auto`.")
     ] = None,
-    programs: ProgramsOption = None,
-    context_tokens: ContextOption = None,
-    gaps: GapsOption = Gaps.RECORDED,
-    skip_damaged: SkipDamagedOption = False,
+    programs: traffic.ProgramsOption = None,
+    context_tokens: traffic.ContextOption = None,
+    gaps: traffic.GapsOption = traffic.Gaps.RECORDED,
+    skip_damaged: traffic.SkipDamagedOption = False,
     output: Annotated[Path, typer.Option("--out", help="Write the policy here, for `policy:` of a configuration.")] = (
         Path("policy.yaml")
     ),
@@ -103,11 +91,11 @@ def tune(
         fleet = parse_fleet(engines, model)
         start = _one_policy(policy)
         searched = knobs(start, len(fleet))
-        limit = context_tokens or context_of(fleet)
-        file = TraceFile(trace, skip_damaged=skip_damaged, programs=programs, context=limit, model=model)
+        limit = context_tokens or traffic.context_of(fleet)
+        file = traffic.TraceFile(trace, skip_damaged=skip_damaged, programs=programs, context=limit, model=model)
         with err.status("reading the trace"):
             workload = Trace(file, fleet)
-            bench = Bench.of(workload, Setting(fleet, rate, gaps=gaps is Gaps.REDRAWN), aim)
+            bench = Bench.of(workload, Setting(fleet, rate, gaps=gaps is traffic.Gaps.REDRAWN), aim)
         for line in file.left_out():
             warn(line)
         with _workers(bench, jobs, ray) as run, _bar(budget, aim) as bar:

@@ -22,9 +22,9 @@ class WorkingSet:
 
     A member's calls enter without asking. A program that has made way stands in line like a new one: its context has to
     be computed again, which costs the same whenever it enters. It may use what is reserved for growth, though: that is
-    kept for those who have begun. No bound on the wait is needed for fairness, since the
-    order alone decides who is next, and one that lets programs in over capacity ends in thrashing, where all wait
-    longer: at overload it was the difference between the best and a middling policy.
+    kept for those who have begun. No bound on the wait is needed for fairness, since the order alone decides who is
+    next, and one that lets programs in over capacity ends in thrashing, where all wait longer: at overload it was the
+    difference between the best and a middling policy.
 
     With an offload tier behind the engine, a member's context is either here or there, and the pin decides which; the
     members have room in both together, and stay for as long as they are worth having their contexts computed again.

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from statistics import fmean
 
-from tests.benchmarks.tournament.play import Game
-from tests.benchmarks.tournament.report import OURS, Table, gains
+from tests.benchmarks.tournament.play import STOCK, Game
+from tests.benchmarks.tournament.report import OURS, Table, ratios
 from tests.benchmarks.tournament.score import Score
 
 WIDTH, LEFT, ROW, TOP = 860, 160, 26, 56
@@ -22,7 +22,7 @@ def picture(scores: Mapping[Game, Score | None]) -> str:
     """An SVG of the loads at which memory is short: a row a contender, a dot a cell, a bar at the geometric mean."""
     table = Table(scores)
     names = dict.fromkeys(name for cell in table.cells for name in (OURS, *table.rivals(cell)))
-    found = {name: {level: gains(table, name, level) for level in COLORS} for name in names}
+    found = {name: {level: ratios(table, STOCK, name, level) for level in COLORS} for name in names}
     rows = sorted(found, key=lambda name: -fmean(math.log(gain) for level in found[name].values() for gain in level))
     height = TOP + ROW * len(rows) + 30
     lines = [

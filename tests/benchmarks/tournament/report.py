@@ -105,7 +105,7 @@ def _levels(table: Table) -> Iterator[str]:
     for level in LEVELS:
         cells = [cell for cell in table.cells if cell.level == level]
         best = [ratio.value for cell in cells if (ratio := table.against_best(cell))]
-        stock = [ratio.value for cell in cells if (ratio := table.against(cell, STOCK, _mean))]
+        stock = ratios(table, STOCK, OURS, level)
         if best and stock:
             yield f"| {level:g} L | {len(cells)} | {_summary(best)} | {_summary(stock)} |"
 
@@ -146,18 +146,18 @@ def _contenders(table: Table) -> Iterator[str]:
     names = list(dict.fromkeys(name for cell in table.cells for name in (OURS, *table.rivals(cell))))
     yield f"| vllm's mean completion over theirs | {' | '.join(f'{level:g} L' for level in LEVELS)} | worst cell |"
     yield "|---|" + "---|" * (len(LEVELS) + 1)
-    rows = [(name, [gains(table, name, level) for level in LEVELS]) for name in names]
+    rows = [(name, [ratios(table, STOCK, name, level) for level in LEVELS]) for name in names]
     for name, levels in sorted(rows, key=lambda row: -fmean(math.log(gain) for gains in row[1] for gain in gains)):
         means = (f"{_geometric(gains):.2f}" if gains else "" for gains in levels)
         yield f"| {name} | {' | '.join(means)} | {min(gain for gains in levels for gain in gains):.2f} |"
 
 
-def gains(table: Table, name: str, level: float) -> list[float]:
-    """Stock vLLM's mean completion over a contender's, in each cell of a level that it has played."""
+def ratios(table: Table, over: str, under: str, level: float) -> list[float]:
+    """One contender's mean completion over another's, in each cell of a level that both have played."""
     found = []
     for cell in table.cells:
-        if cell.level == level and name in table.played[cell]:
-            ratio = paired_ratio(table.values(cell, STOCK, _mean), table.values(cell, name, _mean))
+        if cell.level == level and {over, under} <= table.played[cell].keys():
+            ratio = paired_ratio(table.values(cell, over, _mean), table.values(cell, under, _mean))
             if ratio is not None:
                 found.append(ratio.value)
     return found
@@ -169,16 +169,11 @@ def _ablations(table: Table) -> Iterator[str]:
     yield f"| without it, mean completion over ours | {' | '.join(f'{level:g} L' for level in LEVELS)} | best cell | worst cell |"
     yield "|---|" + "---|" * (len(LEVELS) + 2)
     for name in ABLATIONS:
-        levels = [_ratios(table, name, level) for level in LEVELS]
-        whole = [ratio for ratios in levels for ratio in ratios]
+        levels = [ratios(table, name, OURS, level) for level in LEVELS]
+        whole = [ratio for found in levels for ratio in found]
         if whole:
-            means = " | ".join(f"{_geometric(ratios):.3f}" if ratios else "" for ratios in levels)
+            means = " | ".join(f"{_geometric(found):.3f}" if found else "" for found in levels)
             yield f"| {name.removeprefix(OURS + ', ')} | {means} | {max(whole):.2f} | {min(whole):.2f} |"
-
-
-def _ratios(table: Table, name: str, level: float) -> list[float]:
-    cells = (cell for cell in table.cells if cell.level == level)
-    return [ratio.value for cell in cells if (ratio := table.against(cell, name, _mean))]
 
 
 def _oracles(table: Table) -> Iterator[str]:
@@ -228,8 +223,8 @@ def _robustness(table: Table) -> Iterator[str]:
     yield "|---|---|---|---|"
     for cell, played in table.played.items():
         if cell.workload in ROBUSTNESS and {OURS, PLAIN, STOCK} <= set(played):
-            ratios = " | ".join(_ratio(table.against(cell, name, _mean)) for name in (PLAIN, STOCK))
-            yield f"| {cell} | {len(table.seeds(cell))} | {ratios} |"
+            figures = " | ".join(_ratio(table.against(cell, name, _mean)) for name in (PLAIN, STOCK))
+            yield f"| {cell} | {len(table.seeds(cell))} | {figures} |"
 
 
 def _mean(score: Score) -> float:
