@@ -41,7 +41,8 @@ bench: setup ## the benchmarks whose results are in docs/results/ (over two hour
 	$(BIN)/python -m tests.benchmarks.scale --json docs/results/scale.json
 
 tournament: setup ## all presets against each other in the simulator (TRACES=folder of public traces; goes on where it was cut off)
-	$(BIN)/python -m tests.benchmarks.tournament --traces $(TRACES)
+	@scripts/compile.sh
+	PYTHONPATH=.compiled:. $(BIN)/python -P -m tests.benchmarks.tournament --traces $(TRACES)
 
 tournament-full: setup ## every cell of the grid, on Ray (RAY=address of a cluster, this machine by default)
 	@$(BIN)/python -c 'import ray' 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[ray]'
@@ -51,4 +52,4 @@ lock: setup ## pin the dependencies anew
 	scripts/lock.sh
 
 clean: ## remove what the targets made, the model included
-	rm -rf .venv .models .demo .tournament .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .models .demo .tournament .compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis

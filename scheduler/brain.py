@@ -179,7 +179,10 @@ class Brain:
             return
         call = self._new_call(event, self._program_of(event))
         self._books.calls[call.id] = call
-        call.program.calls[call.id] = call
+        program = call.program
+        if not program.served and not program.calls:
+            self.learned.newcomer.add(call.reached + self._view.growth_after(call) / 2)
+        program.calls[call.id] = call
         for listener in self._desk.policies.listeners:
             listener.call_arrived(self._view, call)
         self._gate.take(call)

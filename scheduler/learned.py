@@ -103,6 +103,10 @@ class Learned:
     """Prefill tokens per second of each engine."""
     turns: TurnCorrelation = field(default_factory=TurnCorrelation)
     eviction_delays: deque[Seconds] = field(default_factory=lambda: deque(maxlen=DELAY_WINDOW))
+    newcomer: Average = field(default_factory=lambda: Average(0.0, memory=100))
+    """Tokens that a new program is expected to hold on average: what its first call does, and half of what comes after."""
+    company: Average = field(default_factory=lambda: Average(0.0, memory=100))
+    """Calls that run where one is sent, itself included."""
 
     def workflow(self, tenant: str, workflow: str) -> WorkflowStats:
         """The statistics of a workflow, made on first use."""
@@ -152,6 +156,8 @@ class Learned:
             "prefill_rates": {engine: _plain(rate) for engine, rate in self.prefill_rates.items()},
             "turns": [turns.n, turns.x, turns.y, turns.xx, turns.yy, turns.xy],
             "eviction_delays": list(self.eviction_delays),
+            "newcomer": _plain(self.newcomer),
+            "company": _plain(self.company),
         }
 
     @classmethod
@@ -178,6 +184,9 @@ class Learned:
         count, *sums = _numbers(state["turns"])
         learned.turns = TurnCorrelation(int(count), *sums)
         learned.eviction_delays.extend(_numbers(state["eviction_delays"]))
+        if "newcomer" in state:  # states of before this was learned go without
+            learned.newcomer = _average(state["newcomer"], memory=100)
+            learned.company = _average(state["company"], memory=100)
         return learned
 
 
@@ -185,9 +194,9 @@ def _plain(average: Average) -> list[float]:
     return [average.value, average.count]
 
 
-def _average(value: object) -> Average:
+def _average(value: object, memory: int = 50) -> Average:
     mean, count = _numbers(value)
-    return Average(mean, int(count))
+    return Average(mean, int(count), memory)
 
 
 def _rows(value: object) -> list[list[object]]:

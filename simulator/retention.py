@@ -12,7 +12,7 @@ both and compares every report and every token.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -65,7 +65,8 @@ class Retention:
         """Pins that were ended by an order, by a call that asked for none, or by one that replaced them."""
         self._pool = pool
         self._pins: dict[str, Pin] = {}
-        self._programs: dict[str, _Program] = {}
+        self._programs: OrderedDict[str, _Program] = OrderedDict()
+        """Those whose last request was remembered longest ago come first."""
         self._met = 0
         self._pinned = 0
         self._resumed = 0
@@ -95,7 +96,7 @@ class Retention:
         A cursor from the future was given by an engine that has started again: it gets all there is.
         """
         missing = self.cursor - cursor if cursor <= self.cursor else self.cursor
-        return list(self._reports)[-missing:] if missing else []
+        return [self._reports[-back] for back in range(min(missing, len(self._reports)), 0, -1)]
 
     def arrived(self, request: Request, now: Seconds) -> None:
         """A request is there: the time to live of its program's pin rests."""
@@ -219,7 +220,7 @@ class Retention:
         self._noted += blocks - program.noted
         program.noted = blocks
         self._pool.follow(program.trail, table.runs)
-        self._programs[name] = self._programs.pop(name)
+        self._programs.move_to_end(name)
 
     def _set(self, name: str, program: _Program, ttl: Seconds) -> None:
         """Carries out what was asked: from the pin, or from what is left of the last context if that is more."""
