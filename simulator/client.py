@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from random import Random
@@ -20,6 +20,8 @@ from workloads.program import Call, CallRef, Edge, Program, Said, WorkloadError
 
 BYTES_PER_TOKEN = Uniform(3.2, 4.8)
 """English prose has about 4.5 bytes a token, code and JSON between 3 and 4."""
+SHORTEST_DEADLINE: Seconds = 0.001
+"""A client whose program is late already asks for its answer at once."""
 REMEMBERED = 10_000
 """Programs that have ended and that calls of others may still wait for."""
 
@@ -39,10 +41,15 @@ class ClientRules:
     foretell: bool = False
     bytes_per_token: Distribution = BYTES_PER_TOKEN
     """Drawn once a program."""
+    objectives: Mapping[str, Seconds] = field(default_factory=dict)
+    """Within how many seconds of its arrival a program is to end, by its id. What is left of them goes with each of
+    its calls as a deadline, as the SDK does it; programs that are not there have none."""
 
-    def said(self, call: Call, *, last: bool) -> Said:
+    def said(self, program: Program, call: Call, *, last: bool, now: Seconds) -> Said:
         """What goes with a call of which no trace tells."""
-        return Said(self.announce_end and last, call.output_tokens if self.exact_lengths else None)
+        objective = self.objectives.get(program.id)
+        left = None if objective is None else max(program.arrival_s + objective - now, SHORTEST_DEADLINE)
+        return Said(self.announce_end and last, call.output_tokens if self.exact_lengths else None, left)
 
 
 Send: TypeAlias = Callable[[LiveCall], None]
@@ -226,7 +233,8 @@ class Clients:
 
     def _reach_gateway(self, live: LiveProgram, call: Call) -> None:
         live.unsent -= 1
-        ratio, said = live.bytes_per_token, call.said or self._rules.said(call, last=not live.unsent)
+        ratio, now, rules = live.bytes_per_token, self._clock.now, self._rules
+        said = call.said or rules.said(live.program, call, last=not live.unsent, now=now)
         prompt = live.opening(call).then(next(self._contents), call.new_tokens, ratio)
         context = prompt.then(next(self._contents), call.output_tokens, ratio)
         live.remember(call, context)
@@ -238,9 +246,9 @@ class Clients:
                 prompt=prompt,
                 content=context.content,
                 max_output=said.max_output,
-                deadline=None if said.deadline_s is None else self._clock.now + said.deadline_s,
+                deadline=None if said.deadline_s is None else now + said.deadline_s,
                 final=said.final,
-                arrived=self._clock.now,
+                arrived=now,
             )
         )
 

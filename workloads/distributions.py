@@ -111,7 +111,7 @@ class Quantiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Weighted:
     """One of some values, each as often as its weight says."""
 
     values: tuple[float, ...]

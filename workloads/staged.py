@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 
-from workloads.distributions import Choice, Distribution, Quantiles, UniformInt
+from workloads.distributions import Distribution, Quantiles, UniformInt, Weighted
 from workloads.program import Call, Edge, Program, Tokens
 from workloads.templates import check_share, with_templates
 
@@ -153,7 +153,7 @@ def _text2sql(name: str, revisions: Distribution) -> Workflow:
                 "evaluate",
                 _quantiles(558, 658, 806, 892, 1028, 1085, 1176, 1209, 3177),
                 _quantiles(22, 22, 22, 22, 22, 22, 72, 133, 357),
-                calls=Choice((3, 4, 5, 6, 7), (16, 40, 62, 51, 4)),
+                calls=Weighted((3, 4, 5, 6, 7), (16, 40, 62, 51, 4)),
                 needs=tests,
                 parallel=True,
             ),
@@ -163,7 +163,7 @@ def _text2sql(name: str, revisions: Distribution) -> Workflow:
     )
 
 
-TEXT2SQL_NATURAL = _text2sql("text2sql_natural", Choice((0, 1, 2, 3, 4, 5, 6, 8, 10), (52, 12, 5, 2, 1, 1, 1, 2, 1)))
+TEXT2SQL_NATURAL = _text2sql("text2sql_natural", Weighted((0, 1, 2, 3, 4, 5, 6, 8, 10), (52, 12, 5, 2, 1, 1, 1, 2, 1)))
 """The middle of the published 62 to 73 % of queries needs no revision; the others' counts are those of `financial`."""
 TEXT2SQL_UNIFORM = _text2sql("text2sql_uniform", UniformInt(0, 9))
 """Every number of revisions up to nine is as likely as another, as it nearly is in `trace1`."""
