@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from random import Random
@@ -41,15 +41,10 @@ class ClientRules:
     foretell: bool = False
     bytes_per_token: Distribution = BYTES_PER_TOKEN
     """Drawn once a program."""
-    objectives: Mapping[str, Seconds] = field(default_factory=dict)
-    """Within how many seconds of its arrival a program is to end, by its id. What is left of them goes with each of
-    its calls as a deadline, as the SDK does it; programs that are not there have none."""
 
-    def said(self, program: Program, call: Call, *, last: bool, now: Seconds) -> Said:
+    def said(self, call: Call, *, last: bool) -> Said:
         """What goes with a call of which no trace tells."""
-        objective = self.objectives.get(program.id)
-        left = None if objective is None else max(program.arrival_s + objective - now, SHORTEST_DEADLINE)
-        return Said(self.announce_end and last, call.output_tokens if self.exact_lengths else None, left)
+        return Said(self.announce_end and last, call.output_tokens if self.exact_lengths else None)
 
 
 Send: TypeAlias = Callable[[LiveCall], None]
@@ -192,6 +187,7 @@ class Clients:
                 prompt=live.prompt,
                 cached=live.cached,
                 output=live.output,
+                objective=program.objective_s,
             )
         )
 
@@ -233,8 +229,8 @@ class Clients:
 
     def _reach_gateway(self, live: LiveProgram, call: Call) -> None:
         live.unsent -= 1
-        ratio, now, rules = live.bytes_per_token, self._clock.now, self._rules
-        said = call.said or rules.said(live.program, call, last=not live.unsent, now=now)
+        ratio, now = live.bytes_per_token, self._clock.now
+        said = call.said or self._rules.said(call, last=not live.unsent)
         prompt = live.opening(call).then(next(self._contents), call.new_tokens, ratio)
         context = prompt.then(next(self._contents), call.output_tokens, ratio)
         live.remember(call, context)
@@ -246,11 +242,18 @@ class Clients:
                 prompt=prompt,
                 content=context.content,
                 max_output=said.max_output,
-                deadline=None if said.deadline_s is None else now + said.deadline_s,
+                deadline=_deadline(live.program, said, now),
                 final=said.final,
                 arrived=now,
             )
         )
+
+
+def _deadline(program: Program, said: Said, now: Seconds) -> Seconds | None:
+    """The program's, as the SDK sends it, or else the call's own."""
+    if program.objective_s is not None:
+        return max(program.arrival_s + program.objective_s, now + SHORTEST_DEADLINE)
+    return None if said.deadline_s is None else now + said.deadline_s
 
 
 def _check_order(program: Program, previous: Seconds) -> None:

@@ -75,11 +75,11 @@ def play(game: Game, known: Base, played: Workload | None = None) -> Score:
     played = played or workload(game.cell.ground)
     programs = draw(played, known.families, game.level * known.capacity, game.seed, WARM_UP)
     objectives = {program.id: game.cell.scale * known.alone[origin(program.id)] for program in programs}
-    left_out = warm(programs, WARM_UP)
-    rules = replace(played.rules, objectives=objectives)
+    dated = [replace(program, objective_s=objectives[program.id]) for program in programs]
     started = time.process_time()
-    simulation = simulate(programs, FLEET, CONTENDERS[game.contender], seed=game.seed, rules=rules)
+    simulation = simulate(dated, FLEET, CONTENDERS[game.contender], seed=game.seed, rules=RULES)
     cpu = time.process_time() - started
+    left_out = warm(programs, WARM_UP)
     counting = {name: objective for name, objective in objectives.items() if name not in left_out}
     return score(simulation, counting, known.alone, cpu)
 
