@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from agentserve.config import TuneSection
-from scheduler.policy import PRESETS
-from tests.benchmarks.text2sql_sim.contenders import PRESET
 from tests.benchmarks.text2sql_sim.grid import CONTEXT
 from tests.benchmarks.text2sql_tuning import (
     BIN,
     HOUR,
     SCALE,
+    START,
     Change,
     Course,
     Mix,
@@ -45,7 +44,7 @@ def test_the_mix_shifts_in_the_middle_at_a_constant_rate() -> None:
 
 def test_the_gateways_tuner_searches_and_tries_in_virtual_time(tmp_path: Path) -> None:
     queries = shifting([mix("natural")], hours=0.4, rate=0.06, seed=1)
-    served = Served(queries, PRESETS[PRESET], tmp_path, seed=1)
+    served = Served(queries, START, tmp_path, seed=1)
     served.run(TuneSection(objective="attainment", budget=2, seeds=2, every=1400.0, window=1400.0))
     assert [search.at for search in served.searches] == [1400.0]
     assert served.searches[0].simulations >= 4

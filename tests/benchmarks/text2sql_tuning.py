@@ -41,13 +41,14 @@ from simulator.tune.space import RANGES, Parameter, rounded, with_values
 from simulator.world import MODEL, World, simulate
 from tests.benchmarks.drawing import RULES, alone_times
 from tests.benchmarks.lines import Lines
-from tests.benchmarks.text2sql_sim.contenders import PRESET
 from tests.benchmarks.text2sql_sim.grid import CONTEXT, FLEET
 from workloads.arrivals import poisson
 from workloads.generate import generate
 from workloads.program import Program
 from workloads.staged import TEXT2SQL_NATURAL, TEXT2SQL_UNIFORM, Workflow
 
+START = PRESETS["hexgen"]
+"""The policy that is tuned."""
 ALPHA = Parameter("placement", "balanced", "alpha")
 SHARE, SCALE = 0.25, 5
 """Of templates in prompts, and how many times what it takes alone a query may take."""
@@ -344,7 +345,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    start = PRESETS[PRESET]
+    start = START
     mixes = {"natural": Mix.of(TEXT2SQL_NATURAL), "uniform": Mix.of(TEXT2SQL_UNIFORM)}
     queries = shifting(list(mixes.values()), options.hours, options.rate, options.seed)
     with tempfile.TemporaryDirectory(prefix="agentserve-text2sql-") as folder:

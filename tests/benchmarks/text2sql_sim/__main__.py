@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.benchmarks.text2sql_sim.contenders import ABLATIONS, CONTENDERS, MAIN, RIVALS, SWEEP
+from tests.benchmarks.text2sql_sim.contenders import ASIDE, CONTENDERS, MAIN
 from tests.benchmarks.text2sql_sim.grid import PARTS, Cell, cells
 from tests.benchmarks.text2sql_sim.play import Results, Task, play_missing
 from tests.benchmarks.text2sql_sim.plot import picture
@@ -51,9 +51,8 @@ def main() -> None:
 
 def tasks(chosen: Sequence[Cell], names: Sequence[str], seeds: int) -> Iterator[Task]:
     """Seed by seed, so that one that is cut off is whole; parts and presets play only a few cells."""
-    aside = {**RIVALS, **ABLATIONS, **SWEEP}
     for seed in range(1, seeds + 1):
-        for group in (MAIN, aside):
+        for group in (MAIN, ASIDE):
             for cell in chosen:
                 yield from (
                     Task(cell, name, seed) for name in names if name in group and (group is MAIN or cell in PARTS)

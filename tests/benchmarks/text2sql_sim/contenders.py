@@ -7,21 +7,23 @@ from dataclasses import replace
 
 from scheduler.policy import PRESETS, Choice, PolicyConfig
 
-PRESET = "hexgen"
 OURS = "urgency"
 FCFS = "fcfs"
 ROUND_ROBIN = "fcfs, round robin"
-ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.5)
+ALPHAS = (0.0, 0.1, 0.3, 0.5)
 
-_BASE = PRESETS[PRESET]
+BASE = PolicyConfig(OURS, Choice("none"), Choice(OURS), Choice("least_delay"), Choice("memory"), Choice("none"))
+"""Urgency with the placement, the admission and the retention that all orders are compared with."""
+
+
+def _ordered(name: str, order: Choice) -> PolicyConfig:
+    return replace(BASE, name=name, order=order)
+
+
 ORDERS: Mapping[str, PolicyConfig] = {
-    OURS: _BASE,
-    **{
-        name: replace(_BASE, name=name, order=Choice(name))
-        for name in (FCFS, "edf", "least_laxity", "modified_due_date")
-    },
+    OURS: BASE,
+    **{name: _ordered(name, Choice(name)) for name in (FCFS, "edf", "least_laxity", "modified_due_date")},
 }
-"""All with our placement."""
 PUBLISHED: Mapping[str, PolicyConfig] = {
     ROUND_ROBIN: PolicyConfig(
         ROUND_ROBIN, Choice("none"), Choice("fcfs"), Choice("round_robin"), Choice("unlimited"), Choice("none")
@@ -30,12 +32,21 @@ PUBLISHED: Mapping[str, PolicyConfig] = {
 MAIN: Mapping[str, PolicyConfig] = {**PUBLISHED, **ORDERS}
 """Those that play every cell."""
 RIVALS: Mapping[str, PolicyConfig] = {name: PRESETS[name] for name in ("hexgen", "hexgen_code", "agentserve")}
+FURTHER: Mapping[str, PolicyConfig] = {
+    "program_fcfs": _ordered("program_fcfs", Choice("program_fcfs")),
+    "expected_remaining": _ordered("expected_remaining", Choice("expected_remaining")),
+    "challenger": _ordered("challenger", Choice("modified_due_date", (("challenger", True),))),
+}
+"""Further orders, in the cells where parts are compared."""
 ABLATIONS: Mapping[str, PolicyConfig] = {
-    "urgency only": replace(_BASE, placement=Choice("round_robin")),
-    "whole-query deadline": replace(_BASE, order=Choice("urgency", (("shared_workflow", True),))),
+    "urgency only": replace(BASE, placement=Choice("round_robin"), admission=Choice("unlimited")),
+    "without late binding": replace(BASE, admission=Choice("unlimited")),
+    "whole-query deadline": _ordered("whole-query deadline", Choice(OURS, (("shared_workflow", True),))),
 }
 """Ours with a part replaced by a plain one. Dispatch alone is `fcfs`."""
 SWEEP: Mapping[str, PolicyConfig] = {
-    f"alpha {alpha:g}": replace(_BASE, placement=Choice("balanced", (("alpha", alpha),))) for alpha in ALPHAS
+    f"alpha {alpha:g}": replace(BASE, placement=Choice("balanced", (("alpha", alpha),))) for alpha in ALPHAS
 }
-CONTENDERS: Mapping[str, PolicyConfig] = {**MAIN, **RIVALS, **ABLATIONS, **SWEEP}
+ASIDE: Mapping[str, PolicyConfig] = {**RIVALS, **FURTHER, **ABLATIONS, **SWEEP}
+"""Those that play the cells where parts are compared."""
+CONTENDERS: Mapping[str, PolicyConfig] = {**MAIN, **ASIDE}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from simulator.intervals import Interval, Ratio
-from tests.benchmarks.text2sql_sim.contenders import ABLATIONS, FCFS, ORDERS, OURS, RIVALS, ROUND_ROBIN, SWEEP
+from tests.benchmarks.text2sql_sim.contenders import ABLATIONS, FCFS, FURTHER, ORDERS, OURS, RIVALS, ROUND_ROBIN, SWEEP
 from tests.benchmarks.text2sql_sim.grid import LEVELS, Cell
 from tests.benchmarks.text2sql_sim.play import Game
 from tests.benchmarks.text2sql_sim.score import Score
@@ -65,8 +65,8 @@ def _round_robin(table: Table) -> Iterator[str]:
 def _parts(table: Table) -> Iterator[str]:
     yield "## Parts and presets"
     yield ""
-    others = [*ABLATIONS, FCFS, *RIVALS, ROUND_ROBIN]
-    cells = [cell for cell in _cells(table) if table.seeds(cell, [*ABLATIONS, *RIVALS])]
+    others = [*ABLATIONS, FCFS, *FURTHER, *RIVALS, ROUND_ROBIN]
+    cells = [cell for cell in _cells(table) if table.seeds(cell, ABLATIONS)]
     yield f"| | sustained load over that of {OURS} | P95 over its, at {' | at '.join(f'{level:g}' for level in LEVELS)} |"
     yield "|---|---|" + "---|" * len(LEVELS)
     for name in others if cells else []:
