@@ -15,11 +15,19 @@ AGAINST = tuple(name for name in ORDERS if name != OURS)
 """The other orders with the same placement."""
 
 
+HEAD = """# Text-to-SQL with deadlines: the tables
+
+Made by `python -m tests.benchmarks.text2sql_sim --report` from [text2sql-sim.jsonl](text2sql-sim.jsonl). What was
+played, and what it says: [../text2sql-sim.md](../text2sql-sim.md). Ratios are geometric means with paired 95 % intervals
+over the seeds that both sides have played; a row without an interval has one seed.
+"""
+
+
 def report(scores: Mapping[Game, Score | None]) -> str:
-    """All tables."""
+    """A page with all tables."""
     table = Table(scores)
     parts = (_orders, _attainment, _round_robin, _parts, _sweep, _sustained)
-    return "\n".join(line for part in parts for line in (*part(table), ""))
+    return "\n".join([HEAD, *(line for part in parts for line in (*part(table), ""))])
 
 
 def _orders(table: Table) -> Iterator[str]:
