@@ -84,10 +84,10 @@ def _parts(table: Table) -> Iterator[str]:
 
 
 def _sweep(table: Table) -> Iterator[str]:
-    yield "## Alpha"
+    yield f"## HexGen's dispatch (`balanced`) by alpha, in the place of the placement of {OURS}"
     yield ""
     cells = [cell for cell in _cells(table) if table.seeds(cell, SWEEP)]
-    yield f"| | sustained load over the default's | in time, points more than the default, at {' | at '.join(f'{level:g}' for level in LEVELS)} |"
+    yield f"| | sustained load over that of {OURS} | in time, points more than under it, at {' | at '.join(f'{level:g}' for level in LEVELS)} |"
     yield "|---|---|" + "---|" * len(LEVELS)
     for name in SWEEP if cells else ():
         gains = " | ".join(_interval(table.gain(cells, name, OURS, level)) for level in LEVELS)
