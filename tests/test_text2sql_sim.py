@@ -125,7 +125,7 @@ def test_the_report_and_the_picture_show_what_has_been_played() -> None:
     assert f"| {CELL} | 2 | 1.00 [1.00, 1.00]" in text
     assert "| sustained load, times | 1.00 [1.00, 1.00] |" in text
     assert "| none |" in text
-    assert "alpha 0.1 | 1.00 [1.00, 1.00]" in text
+    assert "alpha 0.3 | 1.00 [1.00, 1.00]" in text
     assert "Queries within their objective" in picture(scores)
     assert report({})
     assert picture({}).startswith("<svg")

@@ -10,7 +10,7 @@ from scheduler.policy import PRESETS, Choice, PolicyConfig
 OURS = "urgency"
 FCFS = "fcfs"
 ROUND_ROBIN = "fcfs, round robin"
-ALPHAS = (0.0, 0.1, 0.3, 0.5)
+ALPHAS = (0.0, 0.3, 0.5)
 
 BASE = PolicyConfig(OURS, Choice("none"), Choice(OURS), Choice("least_delay"), Choice("memory"), Choice("none"))
 """Urgency with the placement, the admission and the retention that all orders are compared with."""
@@ -35,7 +35,6 @@ RIVALS: Mapping[str, PolicyConfig] = {name: PRESETS[name] for name in ("hexgen",
 FURTHER: Mapping[str, PolicyConfig] = {
     "program_fcfs": _ordered("program_fcfs", Choice("program_fcfs")),
     "expected_remaining": _ordered("expected_remaining", Choice("expected_remaining")),
-    "challenger": _ordered("challenger", Choice("modified_due_date", (("challenger", True),))),
 }
 """Further orders, in the cells where parts are compared."""
 ABLATIONS: Mapping[str, PolicyConfig] = {

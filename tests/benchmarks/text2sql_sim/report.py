@@ -101,7 +101,8 @@ def _sustained(table: Table) -> Iterator[str]:
     yield f"| cell | {' | '.join(names)} |"
     yield "|---|" + "---|" * len(names)
     for cell in _cells(table):
-        means = (_mean([table.load(cell, name, seed) for seed in table.seeds(cell, [name])]) for name in names)
+        seeds = table.seeds(cell, names)
+        means = (_mean([table.load(cell, name, seed) for seed in seeds]) for name in names)
         yield f"| {cell} | {' | '.join(means)} |"
 
 
