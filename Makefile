@@ -5,7 +5,7 @@ CONFIG ?=
 TRACES ?= traces
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lock bench tournament tournament-full clean
+.PHONY: help setup demo serve test check format lock bench tournament tournament-full text2sql-sim clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench: setup ## the benchmarks whose results are in docs/results/ (over two hour
 tournament: setup ## all presets against each other in the simulator (TRACES=folder of public traces; goes on where it was cut off)
 	@scripts/compile.sh
 	PYTHONPATH=.compiled:. $(BIN)/python -P -m tests.benchmarks.tournament --traces $(TRACES)
+
+text2sql-sim: setup ## orders with deadlines on unequal engines in the simulator (TRACES=folder of public traces; goes on where it was cut off)
+	$(BIN)/python -m tests.benchmarks.text2sql_sim --traces $(TRACES)
 
 tournament-full: setup ## every cell of the grid, on Ray (RAY=address of a cluster, this machine by default)
 	@$(BIN)/python -c 'import ray' 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[ray]'

@@ -200,7 +200,7 @@ class TuneSection(Section):
     window: Duration = 1800.0
     """How far back a search looks."""
     objective: Annotated[str, AfterValidator(_objective)] = "mean_completion"
-    """What is lowered: mean_completion, p95, or slo@X."""
+    """What is lowered: mean_completion, p95, attainment (programs later than their deadline), or slo@X."""
     budget: Annotated[int, Field(ge=2)] = 40
     """Settings that a search tries."""
     seeds: Annotated[int, Field(ge=2)] = 4

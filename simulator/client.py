@@ -20,6 +20,8 @@ from workloads.program import Call, CallRef, Edge, Program, Said, WorkloadError
 
 BYTES_PER_TOKEN = Uniform(3.2, 4.8)
 """English prose has about 4.5 bytes a token, code and JSON between 3 and 4."""
+SHORTEST_DEADLINE: Seconds = 0.001
+"""A client whose program is late already asks for its answer at once."""
 REMEMBERED = 10_000
 """Programs that have ended and that calls of others may still wait for."""
 
@@ -185,6 +187,7 @@ class Clients:
                 prompt=live.prompt,
                 cached=live.cached,
                 output=live.output,
+                objective=program.objective_s,
             )
         )
 
@@ -226,7 +229,8 @@ class Clients:
 
     def _reach_gateway(self, live: LiveProgram, call: Call) -> None:
         live.unsent -= 1
-        ratio, said = live.bytes_per_token, call.said or self._rules.said(call, last=not live.unsent)
+        ratio, now = live.bytes_per_token, self._clock.now
+        said = call.said or self._rules.said(call, last=not live.unsent)
         prompt = live.opening(call).then(next(self._contents), call.new_tokens, ratio)
         context = prompt.then(next(self._contents), call.output_tokens, ratio)
         live.remember(call, context)
@@ -238,11 +242,18 @@ class Clients:
                 prompt=prompt,
                 content=context.content,
                 max_output=said.max_output,
-                deadline=None if said.deadline_s is None else self._clock.now + said.deadline_s,
+                deadline=_deadline(live.program, said, now),
                 final=said.final,
-                arrived=self._clock.now,
+                arrived=now,
             )
         )
+
+
+def _deadline(program: Program, said: Said, now: Seconds) -> Seconds | None:
+    """The program's, as the SDK sends it, or else the call's own."""
+    if program.objective_s is not None:
+        return max(program.arrival_s + program.objective_s, now + SHORTEST_DEADLINE)
+    return None if said.deadline_s is None else now + said.deadline_s
 
 
 def _check_order(program: Program, previous: Seconds) -> None:

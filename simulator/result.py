@@ -53,11 +53,18 @@ class ProgramResult:
     prompt: Tokens
     cached: Tokens
     output: Tokens
+    objective: Seconds | None = None
+    """Within how many seconds of its arrival it was to end, if its client had said so."""
 
     @property
     def completion(self) -> Seconds:
         """From its arrival to its last token."""
         return self.finished - self.arrival
+
+    @property
+    def in_time(self) -> bool | None:
+        """Whether it ended as soon as it was to; None if nobody had said when."""
+        return None if self.objective is None else self.completion <= self.objective
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ class Summary:
     max_completion: Seconds
     mean_slowdown: float | None
     p95_slowdown: float | None
+    in_time: float | None
+    """The share of programs, of those with a deadline, that ended before it."""
     first_wait: Seconds | None
     later_wait: Seconds | None
     first_ttft: Seconds | None
@@ -68,6 +70,7 @@ def summarise(simulation: Simulation) -> Summary:
         max_completion=max(times),
         mean_slowdown=_mean(slowdowns),
         p95_slowdown=percentile(slowdowns, 0.95) if slowdowns else None,
+        in_time=_mean([program.in_time for program in roots if program.in_time is not None]),
         first_wait=_mean(waits.first_held),
         later_wait=_mean(waits.later_held),
         first_ttft=_mean(waits.first_ttft),
@@ -117,6 +120,7 @@ FIGURES: Sequence[Figure] = (
     Figure("max_completion", "program completion, max (s)"),
     Figure("mean_slowdown", "slowdown against running alone, mean", "{:.2f}"),
     Figure("p95_slowdown", "slowdown against running alone, P95", "{:.2f}"),
+    Figure("in_time", "programs that end before their deadline", "{:.1%}"),
     Figure("first_wait", "first calls: wait in line, mean (s)", "{:,.2f}"),
     Figure("later_wait", "later calls: wait in line, mean (s)", "{:,.2f}"),
     Figure("first_ttft", "first calls: time to first token, mean (s)", "{:,.2f}"),

@@ -72,6 +72,11 @@ class World:
             raise SimulationError(f"nothing happens any more: {'; '.join(left)}") from None
         self.ledger.wall = perf_counter() - started
 
+    def run_until(self, until: Seconds) -> None:
+        """Runs on to the last answer, or to the last thing that happens by then."""
+        while not self.clients.done and self.clock.peek() <= until:
+            self.clock.step()
+
     def _answered(self, call: LiveCall) -> None:
         self.ledger.answered(call)
         self.clients.answered(call)

@@ -10,10 +10,11 @@ import pytest
 
 from scheduler.policy import PRESETS
 from simulator.fleet import parse_fleet
-from tests.benchmarks.tournament.grid import FLEETS, LEVELS, OFFLOAD, WORKLOADS, Cell, Workload, cells, draw, warm
+from tests.benchmarks.drawing import Workload, alone_times, draw, origin, warm
+from tests.benchmarks.tournament.grid import FLEETS, LEVELS, OFFLOAD, WORKLOADS, Cell, cells
 from tests.benchmarks.tournament.play import Game, Results
 from tests.benchmarks.tournament.report import OURS, Table, report
-from tests.benchmarks.tournament.score import Score, alone_times, jain, origin, play
+from tests.benchmarks.tournament.score import Score, jain, play
 from workloads.generate import SMALL, generate
 
 FAMILIES = [(program,) for program in generate(SMALL, 12, 1, SMALL.window_tokens)]

@@ -77,7 +77,7 @@ def test_without_a_gain_for_certain_the_policy_is_written_as_it_was(folder: Path
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        (["--objective", "median"], "an objective is mean_completion, p95, or slo@X"),
+        (["--objective", "median"], "an objective is mean_completion, p95, attainment"),
         (["--policy", "agentsrve"], "did you mean 'agentserve'"),
         (["--policy", "vllm"], "'vllm' has no parameter to search"),
         (["--policy", "vllm,agentserve"], "the one policy to improve"),

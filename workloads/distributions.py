@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 from typing import Protocol
 
@@ -77,3 +79,43 @@ class LogNormal:
 
     def draw(self, rng: Random) -> float:
         return min(self.cut, rng.lognormvariate(math.log(self.median), self.sigma))
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """What was measured, given by its value at some ranks from 0 to 1 in rising order; straight lines between them."""
+
+    ranks: tuple[float, ...]
+    values: tuple[float, ...]
+
+    @classmethod
+    def constant(cls, value: float) -> Quantiles:
+        """Always the same."""
+        return cls((0.0, 1.0), (value, value))
+
+    @property
+    def mean(self) -> float:
+        """The mean of all draws."""
+        points = pairwise(zip(self.ranks, self.values, strict=True))
+        return sum((right - left) * (low + high) / 2 for (left, low), (right, high) in points)
+
+    def at(self, rank: float) -> float:
+        """The value below which that share of all draws is."""
+        place = min(bisect_right(self.ranks, rank), len(self.ranks) - 1)
+        left, right = self.ranks[place - 1], self.ranks[place]
+        low, high = self.values[place - 1], self.values[place]
+        return low + (high - low) * (rank - left) / (right - left)
+
+    def draw(self, rng: Random) -> float:
+        return self.at(rng.random())
+
+
+@dataclass(frozen=True, slots=True)
+class Weighted:
+    """One of some values, each as often as its weight says."""
+
+    values: tuple[float, ...]
+    weights: tuple[float, ...]
+
+    def draw(self, rng: Random) -> float:
+        return rng.choices(self.values, self.weights)[0]

@@ -1,18 +1,39 @@
-"""Generated programs: chains of calls with tools between them, from published statistics."""
+"""Generated programs: chains of calls with tools between them, and workflows of stages, from published statistics."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
+from typing import Protocol
 
 from workloads.budget import ContextBudget
 from workloads.distributions import Distribution, LogNormal, Normal, Uniform, UniformInt
 from workloads.program import Call, Edge, Program, SharedPrefix, Tokens
+from workloads.staged import TEXT2SQL_NATURAL, TEXT2SQL_UNIFORM
+
+
+class Kind(Protocol):
+    """What programs of one kind look like. Lengths are tokens of the model that the statistics were taken with."""
+
+    @property
+    def name(self) -> str:
+        """Of the kind; its programs' names begin with it."""
+        ...
+
+    @property
+    def window_tokens(self) -> Tokens:
+        """The context that the lengths are meant for."""
+        ...
+
+    def program(self, name: str, rng: Random) -> Program:
+        """One of them, arriving at 0."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What programs of one kind look like. Lengths are tokens of the model that the statistics were taken with."""
+    """A chain of calls, each of which goes on with the one before after a tool has run."""
 
     name: str
     turns: Distribution
@@ -30,7 +51,19 @@ class Profile:
     prefix: tuple[SharedPrefix, ...] = ()
     """System prompt and tool definitions, the same for every program of the profile."""
     window_tokens: Tokens = 32_768
-    """The context that the lengths are meant for."""
+
+    def program(self, name: str, rng: Random) -> Program:
+        turns = round(self.turns.draw(rng))
+        calls = (self._first_call(rng), *(self._next_call(rng, turn) for turn in range(1, turns)))
+        return Program(name, 0.0, calls, workflow=self.name)
+
+    def _first_call(self, rng: Random) -> Call:
+        return Call("0", _length(self.first, rng), _length(self.output, rng), prefix=self.prefix)
+
+    def _next_call(self, rng: Random, turn: int) -> Call:
+        previous = str(turn - 1)
+        edge = Edge(previous, self.gap_s.draw(rng), rng.choice(self.tools))
+        return Call(str(turn), _length(self.result, rng), _length(self.output, rng), after=(edge,), context=previous)
 
 
 # Turns and mean tool times of SWE-agent and of web search are those of the workloads of Continuum (arXiv 2511.02230).
@@ -68,40 +101,26 @@ SMALL = Profile(
     window_tokens=4096,
 )
 PROFILES = {profile.name: profile for profile in (SWE_AGENT, WEB_SEARCH, SMALL)}
+_QUERIES = {mix.name: mix for mix in (TEXT2SQL_NATURAL, TEXT2SQL_UNIFORM)}
+KINDS: Mapping[str, Kind] = {**PROFILES, **_QUERIES}
+"""Everything that can be generated, by name."""
 
 
-def generate(profile: Profile, count: int, seed: int, context_tokens: Tokens | None = None) -> list[Program]:
+def generate(kind: Kind, count: int, seed: int, context_tokens: Tokens | None = None) -> list[Program]:
     """Makes `count` programs that all arrive at 0 (`arrivals.poisson` spreads them).
 
-    Program i depends on the profile, the seed and i alone. With `context_tokens`, lengths shrink by the rule of
+    Program i depends on the kind, the seed and i alone. With `context_tokens`, lengths shrink by the rule of
     `ContextBudget`.
 
     Raises:
         WorkloadError: a program does not fit into `context_tokens` even with one token a part.
     """
-    programs = [_program(profile, seed, index) for index in range(count)]
+    names = (f"{kind.name}-{seed}-{index:04d}" for index in range(count))
+    programs = [kind.program(name, Random(name)) for name in names]
     if context_tokens is None:
         return programs
-    budget = ContextBudget(context_tokens, profile.window_tokens)
+    budget = ContextBudget(context_tokens, kind.window_tokens)
     return [budget.fit(program) for program in programs]
-
-
-def _program(profile: Profile, seed: int, index: int) -> Program:
-    name = f"{profile.name}-{seed}-{index:04d}"
-    rng = Random(name)
-    turns = round(profile.turns.draw(rng))
-    calls = (_first_call(profile, rng), *(_next_call(profile, rng, turn) for turn in range(1, turns)))
-    return Program(name, 0.0, calls, workflow=profile.name)
-
-
-def _first_call(profile: Profile, rng: Random) -> Call:
-    return Call("0", _length(profile.first, rng), _length(profile.output, rng), prefix=profile.prefix)
-
-
-def _next_call(profile: Profile, rng: Random, turn: int) -> Call:
-    previous = str(turn - 1)
-    edge = Edge(previous, profile.gap_s.draw(rng), rng.choice(profile.tools))
-    return Call(str(turn), _length(profile.result, rng), _length(profile.output, rng), after=(edge,), context=previous)
 
 
 def _length(distribution: Distribution, rng: Random) -> Tokens:

@@ -132,9 +132,14 @@ class Program:
     calls: tuple[Call, ...]
     parent: str | None = None
     workflow: str = ""
+    objective_s: Seconds | None = None
+    """Within how many seconds of its arrival it is to end, where its client says so. What is left of them goes with
+    each of its calls as a deadline."""
 
     def __post_init__(self) -> None:
         _check_seconds(self.arrival_s, f"arrival_s of program {self.id!r}")
+        if self.objective_s is not None:
+            _check_seconds(self.objective_s, f"objective_s of program {self.id!r}")
         if not self.calls:
             raise WorkloadError(f"program {self.id!r} has no calls")
         if self.parent == self.id:

@@ -52,7 +52,10 @@ def tune(
     engines: traffic.EnginesOption,
     model: traffic.ModelOption = None,
     objective: Annotated[
-        str, typer.Option(help="What to lower: mean_completion, p95, or slo@X: programs that take longer than X s.")
+        str,
+        typer.Option(
+            help="What to lower: mean_completion, p95, attainment (programs later than their deadline), or slo@X: programs that take longer than X s."
+        ),
     ] = "mean_completion",
     budget: Annotated[int, typer.Option(min=2, help="Settings to try at most, the policy as it is among them.")] = 200,
     policy: Annotated[str, typer.Option(help="The preset or policy file (YAML) to improve.")] = "agentserve",

@@ -11,21 +11,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from agentserve.config import TuneSection
-from agentserve.gateway.driver import Driver
 from agentserve.gateway.tuning.errors import TuningError
 from agentserve.gateway.tuning.search import Engines, Found, Order, Question, Window, look, search
 from agentserve.gateway.tuning.slices import Period
 from agentserve.gateway.tuning.trial import Slice, Trial, Verdict
 from agentserve.gateway.tuning.twin import describe
 from agentserve.policyfile import policy_text
-from scheduler.events import PolicyChanged
+from scheduler.brain import Brain
+from scheduler.events import Event, PolicyChanged
 from scheduler.policy import PolicyConfig
-from scheduler.types import Seconds
+from scheduler.types import EngineId, EngineSpec, Seconds
 from simulator.fleet import EngineModel
 from simulator.profile import ProfileError, SavedProfile, read_profile
 from simulator.tune.installed import HOW_TO_INSTALL, has_optuna
@@ -45,6 +45,30 @@ Sleep: TypeAlias = Callable[[Seconds], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 
+class Steered(Protocol):
+    """What is tuned: a `Driver`, or what stands in for one in virtual time."""
+
+    brain: Brain
+
+    @property
+    def specs(self) -> Mapping[EngineId, EngineSpec]:
+        """The engines."""
+        ...
+
+    @property
+    def engines(self) -> Collection[EngineId]:
+        """Those that are up."""
+        ...
+
+    def now(self) -> Seconds:
+        """The time of the next event."""
+        ...
+
+    def handle(self, event: Event) -> None:
+        """Gives the brain an event."""
+        ...
+
+
 class Tuner:
     """Watches over the policy of one driver. `run` is its task."""
 
@@ -52,7 +76,7 @@ class Tuner:
         self,
         settings: TuneSection,
         recording: Path,
-        driver: Driver,
+        driver: Steered,
         *,
         searcher: Searcher = search,
         looker: Looker = look,

@@ -50,7 +50,7 @@ RANGES: Mapping[Parameter, Range] = {
     Parameter("order", "expected_remaining", "ageing"): Range(0.03, 10.0, Scale.LOG),
     Parameter("order", "urgency", "slo_scale"): Range(2.0, 15.0, Scale.LOG),
     Parameter("placement", "sticky", "margin"): Range(1.0, 10.0, Scale.LOG),
-    Parameter("placement", "balanced", "alpha"): Range(0.0, 0.5),
+    Parameter("placement", "balanced", "alpha"): Range(0.0, 0.9),
     Parameter("admission", "working_set", "limit"): Range(0.6, 1.5),
     Parameter("admission", "working_set", "growth"): Range(0.0, 1.5),
     Parameter("retention", "break_even", "loss"): Range(0.25, 4.0, Scale.LOG),

@@ -202,3 +202,40 @@ def test_files_that_cannot_be_written_are_told_before_any_work(
         result = run(tmp_path / "no trace at all", "--engines", ENGINES, "--json", path)
         assert result.exit_code == 2
         assert reason in result.output.replace("\n", "")
+
+
+def test_programs_may_be_generated_by_name() -> None:
+    options = (
+        "--engines",
+        "hexgen",
+        "--policy",
+        "vllm",
+        "--programs",
+        "4",
+        "--rate",
+        "0.05",
+        "--seeds",
+        "2",
+        "--no-alone",
+    )
+    plain, shared = (run(name, *options) for name in ("text2sql_uniform", "text2sql_uniform:template50"))
+    assert plain.exit_code == shared.exit_code == 0, plain.output + shared.output
+    assert "4 programs of" in plain.output
+    assert plain.output.splitlines()[0] == shared.output.splitlines()[0], "templates change no lengths"
+    assert plain.output != shared.output
+
+
+@pytest.mark.parametrize("name", ["small:template50", "text2sql_natural:templates", "text2sql_natural:template101"])
+def test_an_option_of_generated_programs_that_cannot_be_is_told(name: str) -> None:
+    result = run(name, "--engines", "hexgen")
+    assert result.exit_code == 2
+    assert "percent" in result.output or "from 0 to 1" in result.output
+
+
+def test_a_file_goes_before_generated_programs_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trace: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trace.rename(tmp_path / "small")
+    result = run("small", "--engines", ENGINES, "--policy", "vllm")
+    assert "6 programs of" in result.output

@@ -315,7 +315,10 @@ def test_durations_may_have_units() -> None:
         ({"tune": {}}, "tune: what it simulates is what was recorded; name a file with `record`"),
         ({"tune": {"every": "10 min"}, "record": "f"}, "tune.every: "),
         ({"tune": {"every": 0}, "record": "f"}, "tune.every: "),
-        ({"tune": {"objective": "p59"}, "record": "f"}, "tune.objective: an objective is mean_completion, p95, or"),
+        (
+            {"tune": {"objective": "p59"}, "record": "f"},
+            "tune.objective: an objective is mean_completion, p95, attainment for",
+        ),
         ({"tune": {"seeds": 1}, "record": "f"}, "tune.seeds: "),
         ({"tune": {"budgt": 9}, "record": "f"}, "tune.budgt: unknown key; did you mean 'budget'?"),
         (

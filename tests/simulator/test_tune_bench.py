@@ -6,6 +6,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -19,6 +20,7 @@ from simulator.tune.gain import Gain
 from simulator.tune.objective import Objective, ObjectiveError, parse_objective
 from simulator.tune.resample import resampled
 from simulator.tune.workers import Run, WorkersError, here, on_ray, processes
+from simulator.world import simulate
 from tests.simulator.simulations import simulation
 from tests.simulator.worlds import chain, fleet, small
 from workloads.program import Call, Edge, Program, check_workload
@@ -83,6 +85,18 @@ def test_losses_are_those_of_programs_without_a_parent() -> None:
     assert math.log(times[-2]) <= parse_objective("p95").loss(run) <= math.log(times[-1])
 
 
+def test_attainment_counts_the_programs_with_a_deadline_that_miss_it() -> None:
+    programs = small(6)
+    run = simulate(programs, fleet(), PRESETS["vllm"])
+    times = {program.program: program.completion for program in run.programs}
+    dated = [replace(program, objective_s=times[program.id]) for program in programs[:3]]
+    dated += [replace(programs[3], objective_s=0.9 * times[programs[3].id]), *programs[4:]]
+    loss = parse_objective("attainment").loss(simulate(dated, fleet(), PRESETS["vllm"]))
+    assert loss == pytest.approx(0.25), "three of the four are in time, and two have no deadline"
+    with pytest.raises(ObjectiveError, match="none of the trace's has one"):
+        parse_objective("attainment").loss(run)
+
+
 def test_a_gain_is_told_in_percent_and_that_of_a_share_in_points() -> None:
     gain = Gain(math.log(1 / 0.9), math.log(1 / 0.95), math.log(1 / 0.85))
     assert parse_objective("p95").write(gain) == "P95 completion lower by 10.0 % (95 % interval 5.0 to 15.0)"
@@ -90,14 +104,14 @@ def test_a_gain_is_told_in_percent_and_that_of_a_share_in_points() -> None:
     assert told == "programs later than 30 s lower by 2.0 points (95 % interval -1.0 to 5.0)"
 
 
-@pytest.mark.parametrize("text", ["mean_completion", "p95", "slo@30", "slo@0.5"])
+@pytest.mark.parametrize("text", ["mean_completion", "p95", "attainment", "slo@30", "slo@0.5"])
 def test_an_objective_is_written_as_it_is_read(text: str) -> None:
     assert str(parse_objective(text)) == text
 
 
 @pytest.mark.parametrize("text", ["", "mean", "slo", "slo@", "slo@0", "slo@-1", "slo@1e9x", "P95"])
 def test_another_objective_is_refused_with_those_that_there_are(text: str) -> None:
-    with pytest.raises(ObjectiveError, match="mean_completion, p95, or slo@X"):
+    with pytest.raises(ObjectiveError, match=r"mean_completion, p95, attainment for .* or slo@X"):
         parse_objective(text)
 
 

@@ -194,6 +194,19 @@ def test_what_a_trace_tells_of_a_client_goes_before_the_rules() -> None:
     assert (other.max_output, other.final) == (20, True), "where nothing is told, the rules hold"
 
 
+def test_calls_of_a_program_with_an_objective_say_what_is_left_of_it() -> None:
+    late, early = replace(chain("late", 2, arrival=10.0), objective_s=1.0), chain("early", 2)
+    world = Recorded([early, late])
+    arrived = [event for event in world.events if isinstance(event, CallArrived)]
+    assert [event.deadline for event in arrived if event.program.program == "early"] == [None, None]
+    first, second = (event for event in arrived if event.program.program == "late")
+    assert first.deadline == 11.0
+    assert second.at > 11.0
+    assert second.deadline == pytest.approx(second.at + 0.001), "a late program asks for its answer at once"
+    in_time = {program.program: program.in_time for program in world.world.ledger.simulation("", 0).programs}
+    assert in_time == {"early": None, "late": False}
+
+
 def test_clients_that_foretell_say_what_nobody_can_know() -> None:
     run = Recorded([chain("p", 3, gap=2.5)], rules=ClientRules(foretell=True))
     hints = [(event.remaining_calls, event.expected_gap) for event in run.events if isinstance(event, HintGiven)]

@@ -7,10 +7,10 @@ from itertools import pairwise
 import pytest
 
 from workloads.arrivals import poisson
-from workloads.generate import PROFILES, SMALL, SWE_AGENT, WEB_SEARCH, Profile, generate
+from workloads.generate import KINDS, SMALL, SWE_AGENT, WEB_SEARCH, Kind, Profile, generate
 from workloads.program import Call, Edge, Program, WorkloadError, check_workload
 
-ALL = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES.keys())
+ALL = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 
 
 def gaps(programs: list[Program]) -> list[float]:
@@ -45,22 +45,22 @@ def test_the_small_profile_is_the_benchmarks() -> None:
 
 
 @ALL
-def test_a_program_depends_on_profile_seed_and_index_alone(profile: Profile) -> None:
-    assert generate(profile, 5, seed=1) == generate(profile, 9, seed=1)[:5]
-    assert generate(profile, 5, seed=1) != generate(profile, 5, seed=2)
+def test_a_program_depends_on_kind_seed_and_index_alone(kind: Kind) -> None:
+    assert generate(kind, 5, seed=1) == generate(kind, 9, seed=1)[:5]
+    assert generate(kind, 5, seed=1) != generate(kind, 5, seed=2)
 
 
 @ALL
 @pytest.mark.parametrize("budget", [1000, 4096, 32_768])
-def test_lengths_fit_the_context_budget_and_keep_their_relative_sizes(profile: Profile, budget: int) -> None:
-    natural = generate(profile, 200, seed=1)
-    scaled = generate(profile, 200, seed=1, context_tokens=budget)
+def test_lengths_fit_the_context_budget_and_keep_their_relative_sizes(kind: Kind, budget: int) -> None:
+    natural = generate(kind, 200, seed=1)
+    scaled = generate(kind, 200, seed=1, context_tokens=budget)
 
     check_workload(scaled)
     assert max(program.peak_tokens for program in scaled) <= budget
     assert [len(program.calls) for program in scaled] == [len(program.calls) for program in natural]
     for before, after in zip(natural, scaled, strict=True):
-        factor = min(1.0, budget / max(profile.window_tokens, before.peak_tokens))
+        factor = min(1.0, budget / max(kind.window_tokens, before.peak_tokens))
         assert after.peak_tokens == pytest.approx(before.peak_tokens * factor, abs=2 * len(after.calls) + 1)
 
 

@@ -9,6 +9,7 @@ What nobody saw is inferred, by these rules:
   lead to the same times.
 - A child's first calls wait for the last call of its parent that had ended; the parent's first call after the child's
   end waits for the child.
+- Calls that all ask for their answer by the same time, or at once after it, belong to a program that is to end by then.
 - A call that extends none begins with the texts between its marks, which are shared with all calls that have the same
   marks. A mark's place in tokens follows from its place in bytes in the first prompt that has it.
 """
@@ -83,6 +84,10 @@ class Run:
         return max(ended, key=lambda index: self.calls[index].end_s, default=None)
 
 
+_SAME_S: Seconds = 0.1
+"""Two deadlines that are no further apart are the same one: they are sent as whole milliseconds that are left."""
+
+
 class MarkPlaces:
     """Where marks are in tokens: the same for every prompt that has them."""
 
@@ -123,7 +128,20 @@ def family(runs: Sequence[Run], places: MarkPlaces, start_s: Seconds) -> Iterato
         _join(run, by_name[run.parent or ""], calls)
     for run in runs:
         parent = run.parent if run.parent in by_name else None
-        yield Program(run.program, arrival_s, tuple(calls[run.program]), parent, run.workflow)
+        due_s = _due(run)
+        objective_s = None if due_s is None else max(0.0, due_s - runs[0].begin_s)
+        yield Program(run.program, arrival_s, tuple(calls[run.program]), parent, run.workflow, objective_s)
+
+
+def _due(run: Run) -> Seconds | None:
+    """By when a program is to end, if all of its calls say the same."""
+    due: list[tuple[Seconds, Seconds]] = []
+    for call in run.calls:
+        if call.said is None or call.said.deadline_s is None:
+            return None
+        due.append((call.begin_s, call.begin_s + call.said.deadline_s))
+    first = due[0][1]
+    return first if all(abs(each - max(first, begin)) <= _SAME_S for begin, each in due) else None
 
 
 def _calls(run: Run, places: MarkPlaces) -> list[Call]:

@@ -22,7 +22,7 @@ from simulator.gateway import SimulationError
 from simulator.profile import SavedProfile, StepProfile
 from simulator.trace import Trace
 from simulator.tune.bench import Bench
-from simulator.tune.objective import Objective
+from simulator.tune.objective import Objective, ObjectiveError
 from simulator.tune.outcome import Outcome
 from simulator.tune.plan import Plan
 from simulator.tune.space import knobs
@@ -150,7 +150,7 @@ def find(order: Order) -> Found:
             raise TuningError(f"{len(bench.families)} programs are too few to search with; it takes {FEWEST}")
         with here(bench) as run:
             outcome = Search(order.policy, knobs(order.policy, len(fleet)), order.plan, run).outcome()
-    except (WorkloadError, SimulationError, PolicyError) as error:
+    except (WorkloadError, SimulationError, PolicyError, ObjectiveError) as error:
         raise TuningError(str(error)) from error
     return Found(outcome, fleet, len(calls))
 

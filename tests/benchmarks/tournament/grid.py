@@ -8,21 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
-from simulator.client import ClientRules
 from simulator.fleet import EngineModel, parse_fleet
 from simulator.trace import families
-from simulator.tune.resample import Family, moved
+from simulator.tune.resample import Family
+from tests.benchmarks.drawing import RULES, Workload
 from workloads import traces
 from workloads.distributions import Geometric, LogNormal, Uniform, UniformInt
 from workloads.generate import SWE_AGENT, WEB_SEARCH, Profile, generate
-from workloads.program import Program, Said
+from workloads.program import Said
 
 MODEL = "llama-3.1-8b"
 LEVELS = (0.3, 0.7, 1.0, 1.5)
 CONTEXT = 131_072
-RULES = ClientRules(announce_end=True, exact_lengths=False)
-"""Clients say which call is a program's last one, and nothing of lengths."""
-
 CHAT = Profile(
     name="chat",
     turns=UniformInt(1, 4),
@@ -33,21 +30,6 @@ CHAT = Profile(
     tools=("human",),
 )
 """Short talks with a person, whose pauses are long. Plausible, and not measured."""
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """Programs of one kind: a pool that each seed draws from, and how many it draws."""
-
-    name: str
-    pool: Callable[[Path], Sequence[Family]]
-    """Of the folder with the public traces; those that generate their programs need none."""
-    count: int = 1000
-    burst: float = 1.0
-    """Programs that arrive together, on average."""
-    shifts: bool = False
-    """The first half of those that count is drawn from the first half of the pool, the second from the second."""
-    rules: ClientRules = RULES
 
 
 def _generated(*profiles: Profile) -> Callable[[Path], Sequence[Family]]:
@@ -167,38 +149,6 @@ def cells(*, whole: bool = False) -> list[Cell]:
 def robustness_cells() -> list[Cell]:
     """Every workload that is hard to predict, on one engine at the loads where it matters."""
     return [Cell(workload, "one", level) for workload in ROBUSTNESS for level in LEVELS[2:]]
-
-
-def draw(workload: Workload, families: Sequence[Family], rate: float, seed: int, warm_up: int) -> list[Program]:
-    """The programs of one seed: `warm_up` calls' worth of programs, and those that count, in a Poisson process.
-
-    Bursts have a geometric size; they arrive as such a process at a rate that leaves that of programs as it is. The
-    same seed at another rate stretches the same arrivals.
-    """
-    rng = Random(f"tournament/{workload.name}/{seed}")
-    programs: list[Program] = []
-    now, calls, counted = 0.0, 0, 0
-    while counted < workload.count:
-        half, late = len(families) // 2, counted >= workload.count // 2
-        choices = (families[half:] if late else families[:half]) if workload.shifts else families
-        family = rng.choice(choices)
-        number = len(programs)
-        programs += moved(family, now, f"#{number}")
-        counted += calls >= warm_up
-        calls += sum(len(program.calls) for program in family)
-        if rng.random() < 1 / workload.burst:
-            now += rng.expovariate(1.0) * workload.burst / rate
-    return programs
-
-
-def warm(programs: Sequence[Program], warm_up: int) -> frozenset[str]:
-    """The roots that arrive before so many calls have: they fill memories and statistics, and do not count."""
-    found, calls = [], 0
-    for family in families(programs):
-        if calls < warm_up:
-            found.append(family[0].id)
-        calls += sum(len(program.calls) for program in family)
-    return frozenset(found)
 
 
 def pools(folder: Path, cache: Path) -> Path:

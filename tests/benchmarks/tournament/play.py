@@ -15,8 +15,9 @@ from scheduler.policy import PRESETS, Choice, PolicyConfig
 from scheduler.types import Seconds
 from simulator.gateway import SimulationError
 from simulator.tune.resample import Family
+from tests.benchmarks.drawing import alone_times
 from tests.benchmarks.tournament.grid import ALL, Cell, fleet
-from tests.benchmarks.tournament.score import TOLD, Score, alone_times, play
+from tests.benchmarks.tournament.score import TOLD, Score, play
 
 T = TypeVar("T")
 STOCK = "vllm"

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, as_completed
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeVar
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
+from tests.benchmarks.progress import bar, counted
 from tests.benchmarks.tournament.grid import Cell
 from tests.benchmarks.tournament.play import Game, Ground, Results, Worker, base_file
 from tests.benchmarks.tournament.where import Submit
-
-T = TypeVar("T")
 
 
 def tournament(
@@ -35,17 +30,3 @@ def tournament(
             pass
         for game, score in counted(progress, "games", [submit(Worker.play, game) for game in games]):
             results.add(game, score)
-
-
-def bar() -> Progress:
-    """How far a tournament is."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn())
-
-
-def counted(progress: Progress, what: str, futures: Sequence[Future[T]]) -> Iterator[T]:
-    """The results of futures as they come."""
-    task = progress.add_task(what, total=len(futures))
-    for future in as_completed(futures):
-        yield future.result()
-        progress.advance(task)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from statistics import fmean
 
 from scheduler.events import PinOutcome
 from scheduler.policy import PolicyConfig
 from scheduler.types import Seconds
 from simulator.client import ClientRules
-from simulator.compare import Setting, completions_alone
 from simulator.fleet import EngineModel
 from simulator.result import ProgramResult, Simulation
 from simulator.tune.resample import Family
 from simulator.world import simulate
-from tests.benchmarks.tournament.grid import RULES, Workload, draw, warm
+from tests.benchmarks.drawing import Workload, draw, origin, warm
 from workloads.program import Program
 from workloads.records import percentile
 
@@ -127,13 +125,3 @@ def tenants(counted: Sequence[ProgramResult], slowdowns: Sequence[float]) -> Map
 def jain(values: Sequence[float]) -> float:
     """Jain, Chiu and Hawe's index (1984): (sum x)^2 / (n * sum x^2)."""
     return sum(values) ** 2 / (len(values) * sum(value * value for value in values))
-
-
-def origin(program: str) -> str:
-    """The program of the pool that one is a copy of."""
-    return program.rpartition("#")[0]
-
-
-def alone_times(families: Sequence[Family], engines: tuple[EngineModel, ...]) -> Mapping[str, Seconds]:
-    """Completion of each program of a pool with the fleet to its family."""
-    return completions_alone(chain.from_iterable(families), Setting(engines, rules=RULES))

@@ -277,6 +277,18 @@ def test_what_clients_said_comes_with_their_calls(tmp_path: Path) -> None:
     assert [call.said for call in program.calls] == [Said(), Said(final=True, max_output=50, deadline_s=10.0)]
 
 
+def test_calls_that_ask_for_the_same_time_belong_to_a_program_that_is_to_end_by_then(tmp_path: Path) -> None:
+    early = [plain("p", 1, 2, deadline_s=6.0), plain("p", 3, 4, deadline_s=6.02)]
+    (program,) = load(write(tmp_path / "same.jsonl", *early, plain("p", 8, 9, deadline_s=8.001)))
+    assert program.objective_s == pytest.approx(5.0), "a call that comes too late asks for its answer at once"
+
+    apart = [plain("p", 1, 2, deadline_s=6.0), plain("p", 3, 4, deadline_s=10.0)]
+    untold = [plain("p", 1, 2, deadline_s=6.0), plain("p", 3, 4)]
+    for name, calls in (("apart", apart), ("untold", untold)):
+        (program,) = load(write(tmp_path / f"{name}.jsonl", *calls))
+        assert program.objective_s is None
+
+
 def test_a_limit_that_was_named_shrinks_with_its_answer(tmp_path: Path) -> None:
     path = write(tmp_path / "r.jsonl", plain("p", 1, 2, prompt_tokens=900, output_tokens=100, max_output=400))
     (program,) = load(path, context_tokens=500)
