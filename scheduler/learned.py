@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+from scheduler.procedures.conformal import Calibration
 from scheduler.types import UNNAMED, EngineId, Seconds, Tokens
 from tools.gaps import GapModel, SavedGaps
 
@@ -102,6 +103,8 @@ class Learned:
     prefill_rates: dict[EngineId, Average] = field(default_factory=dict)
     """Prefill tokens per second of each engine."""
     turns: TurnCorrelation = field(default_factory=TurnCorrelation)
+    calibration: Calibration = field(default_factory=Calibration)
+    """Scores of segments, for procedures."""
     eviction_delays: deque[Seconds] = field(default_factory=lambda: deque(maxlen=DELAY_WINDOW))
 
     def workflow(self, tenant: str, workflow: str) -> WorkflowStats:
@@ -152,6 +155,7 @@ class Learned:
             "prefill_rates": {engine: _plain(rate) for engine, rate in self.prefill_rates.items()},
             "turns": [turns.n, turns.x, turns.y, turns.xx, turns.yy, turns.xy],
             "eviction_delays": list(self.eviction_delays),
+            "calibration": self.calibration.to_json(),
         }
 
     @classmethod
@@ -178,6 +182,8 @@ class Learned:
         count, *sums = _numbers(state["turns"])
         learned.turns = TurnCorrelation(int(count), *sums)
         learned.eviction_delays.extend(_numbers(state["eviction_delays"]))
+        if "calibration" in state:  # states of older versions have none
+            learned.calibration = Calibration.from_json(_mapping(state["calibration"]))
         return learned
 
 
