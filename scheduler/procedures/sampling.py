@@ -88,6 +88,7 @@ class Sampling(ABC):
             return self._end(sample)
         self.degraded = True
         if self.spec.strict:
+            sample.step = None
             return self._conclude(Verdict.FAILED)
         return self._next_turn(sample, step)
 

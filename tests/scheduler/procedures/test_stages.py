@@ -166,6 +166,15 @@ def test_a_target_that_cannot_be_reached_leaves_the_draft_alone_and_the_answer_s
     assert (found.answer, found.degraded, found.verdict) == ("a", True, Verdict.COMPLETE)
 
 
+def test_a_target_that_cannot_be_reached_ends_a_strict_procedure_and_its_calls() -> None:
+    mind = brain()
+    begun(mind, replace(SPEC, strict=True))
+    told(mind, StepEnded(1.0, CallId("v/0.0.draft"), News(5)))
+    actions = told(mind, StepFailed(2.0, CallId("v/0.0.verify")))
+    assert conclusion(actions).verdict is Verdict.FAILED
+    assert [action.call for action in actions if isinstance(action, Abort)] == ["v/1.0.draft", "v/2.0.draft"]
+
+
 def test_a_name_that_is_in_use_begins_nothing() -> None:
     mind = brain()
     begun(mind)
