@@ -118,7 +118,8 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     pools: dict[str, list[Supervised]] = {}
     for (pool, _), engine in zip(config.engines, engines, strict=True):
         pools.setdefault(pool.model, []).append(engine)
-    fleet = Fleet(pools, driver, supervisors)
+    virtual = virtual_models(config)
+    fleet = Fleet(pools, driver, supervisors, list(virtual))
     driver.metrics.registry.register(Gauges(fleet))
     names = {model: [engine.name for engine in pool] for model, pool in pools.items()}
     tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors.values()]
@@ -128,7 +129,7 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
         if config.tune is not None and config.record is not None:
             tuner = Tuner(config.tune, config.record, driver, model=config.pools[0].model)
             tasks.append(asyncio.create_task(tuner.run()))
-        yield Gateway(fleet, Inference(driver, names, config.limits, config.allow, virtual_models(config)))
+        yield Gateway(fleet, Inference(driver, names, config.limits, config.allow, virtual))
     finally:
         for task in tasks:
             task.cancel()

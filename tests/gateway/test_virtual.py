@@ -101,6 +101,13 @@ async def test_many_calls_become_one_chat_completion_and_their_tokens_one_usage(
     }  # fmt: skip
 
 
+async def test_a_virtual_model_is_listed_among_the_others() -> None:
+    async with virtual() as w:
+        models = (await w.client.get("/v1/models")).json()["data"]
+        assert (await w.client.get("/v1/models/reasoner")).json()["id"] == "reasoner"
+    assert [model["id"] for model in models] == ["small", "large", "reasoner"]
+
+
 async def test_the_target_continues_the_text_of_the_draft() -> None:
     async with virtual(Writer("small", "First, "), takeover=1.0, samples=1) as w:
         answer = (await w.ask(temperature=0.5)).json()
