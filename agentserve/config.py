@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import (
@@ -30,6 +30,8 @@ from agentserve.engines import arguments
 from agentserve.policyfile import SUFFIXES, read_policy
 from scheduler import registry
 from scheduler.policy import PRESETS, PolicyConfig, parse_policy
+from scheduler.procedures.answers import Extraction, Rule
+from scheduler.procedures.base import Kind, ProcedureSpec, Vote
 from simulator.tune.objective import parse_objective
 
 DEMO_MODEL_NAME = "smollm2"
@@ -175,6 +177,51 @@ class Pool(Section):
     engines: list[EngineSection] = Field(min_length=1)
 
 
+class VirtualSection(Section):
+    """A model name that runs a procedure over pools. Its figures are what requests get, and the most they get."""
+
+    model: str = Field(min_length=1)
+    kind: Literal["atts", "best_of_n", "self_consistency"]
+    draft: str = Field(min_length=1)
+    target: str = ""
+    samples: int = 16
+    turns: int = 15
+    segment_tokens: int = 500
+    takeover: float = 0.4
+    vote: Literal["majority", "best"] = "majority"
+    regex: str = ""
+    """Where an answer stands: the last match's first group. Without `regex` and `json_path`, in the last boxed text."""
+    json_path: str = ""
+    """Where it stands in the text's last JSON object, like `result.items[0]`."""
+    decided: float | None = 0.95
+    certain: int | None = 3
+    warm_up: int | None = None
+    discard: float = 0.1
+    strict: bool = False
+
+    @property
+    def spec(self) -> ProcedureSpec:
+        """What a request runs."""
+        own = self.model_dump(exclude={"model", "kind", "vote", "regex", "json_path"})
+        return ProcedureSpec(kind=Kind(self.kind), vote=Vote(self.vote), **own)
+
+    @property
+    def extraction(self) -> Extraction:
+        """How to find an answer."""
+        if self.regex:
+            return Extraction(Rule.REGEX, self.regex)
+        return Extraction(Rule.JSON_PATH, self.json_path) if self.json_path else Extraction()
+
+    @model_validator(mode="after")
+    def _can_run(self) -> Self:
+        if self.regex and self.json_path:
+            raise ValueError("an answer is found by regex or by json_path, not by both")
+        if self.target and self.kind != "atts":
+            raise ValueError(f"{self.kind} has one model, `draft`, and no target")
+        _ = self.spec, self.extraction
+        return self
+
+
 class Limits(Section):
     """What the gateway bears from a client; times in seconds."""
 
@@ -226,6 +273,8 @@ class Config(Section):
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8000"
     policy: Annotated[InstanceOf[PolicyConfig], BeforeValidator(_policy)] = PRESETS["agentserve"]
     pools: list[Pool] = Field(min_length=1)
+    virtual: list[VirtualSection] = []
+    """Virtual models."""
     limits: Limits = Limits()
     program_idle_timeout: Duration = 900.0
     """A program without calls for so long, in seconds, has ended."""
@@ -262,6 +311,20 @@ class Config(Section):
         repeated = [name for name, count in Counter(engine.name for _, engine in self.engines).items() if count > 1]
         if repeated:
             raise ValueError(f"engine names must differ, and {repeated[0]!r} is used more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _virtual_over_pools(self) -> Self:
+        pools = {pool.model for pool in self.pools}
+        names = [each.model for each in self.virtual]
+        for each in self.virtual:
+            if each.model in pools or names.count(each.model) > 1:
+                raise ValueError(f"virtual: the name {each.model!r} is used twice")
+            for used in filter(None, (each.draft, each.target)):
+                if used in names:
+                    raise ValueError(f"virtual: {each.model!r} uses {used!r}, which is virtual itself; name a pool")
+                if used not in pools:
+                    raise ValueError(f"virtual: {each.model!r} uses {used!r}; the pools are {', '.join(sorted(pools))}")
         return self
 
     @model_validator(mode="after")

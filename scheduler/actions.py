@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from scheduler.procedures.base import Conclude, Step
 from scheduler.types import CallId, EngineId, ProgramKey, Seconds, Tokens
 
 
@@ -86,4 +87,29 @@ class Reject:
     detail: str
 
 
-Action: TypeAlias = Dispatch | Retain | Release | Abort | Reject
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """A procedure wants a call: write its prompt, send its `CallArrived`, and at its end a `StepEnded` or `StepFailed`.
+
+    An `Abort` of a call that was submitted may come at any time, before its `CallArrived` too.
+    """
+
+    procedure: str
+    call: CallId
+    step: Step
+    model: str
+    program: ProgramKey
+    parent: ProgramKey
+    workflow: str
+    max_output: Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A procedure is over; all that it still had under way has been aborted."""
+
+    procedure: str
+    conclusion: Conclude
+
+
+Action: TypeAlias = Dispatch | Retain | Release | Abort | Reject | Submit | Answer

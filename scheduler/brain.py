@@ -27,6 +27,7 @@ from scheduler.gate import Gate
 from scheduler.keeper import Keeper
 from scheduler.learned import Learned
 from scheduler.policy import PolicyConfig
+from scheduler.procedures.desk import Cell, Procedures
 from scheduler.registry import build
 from scheduler.state import Call, EngineState, EngineStatus, Program, extends, thin
 from scheduler.types import CallId, EngineId, ProgramKey, Seconds, TenantId, Tokens, Usage
@@ -76,6 +77,8 @@ class Brain:
         self._gate = Gate(self._desk, self._keeper)
         self._alarms = self._desk.alarms
         self._actions = self._desk.actions
+        cell = Cell(self._places, self._withdraw, self._end_program)
+        self._procedures = Procedures(cell, self._actions, self.learned.calibration)
         self._arrivals = 0
         self._ranks = 0
         self._next_tick = 0.0
@@ -99,6 +102,10 @@ class Brain:
             events.EngineObserved: self._engine_observed,
             events.PolicyChanged: self._policy_changed,
             events.TenantChanged: self._tenant_changed,
+            events.ProcedureBegun: self._procedure_begun,
+            events.StepEnded: self._step_ended,
+            events.StepFailed: self._step_failed,
+            events.ProcedureCancelled: self._procedure_cancelled,
             events.Wakeup: self._noted,
         }
 
@@ -154,6 +161,7 @@ class Brain:
         """
         self._books.check_integrity()
         self._gate.line.check_integrity()
+        self._procedures.check_integrity()
         waiting = {call.id for call in self._gate.line}
         for name, call in self.calls.items():
             assert (name in waiting) == (call.engine is None), f"call {name} neither waits nor runs, or does both"
@@ -357,7 +365,10 @@ class Brain:
             self._keeper.look_again(program)
 
     def _program_ended(self, event: events.ProgramEnded) -> None:
-        program = self.programs.get(event.program)
+        self._end_program(event.program)
+
+    def _end_program(self, key: ProgramKey) -> None:
+        program = self.programs.get(key)
         if program is None:
             return
         program.ending = True
@@ -369,6 +380,32 @@ class Brain:
         gone = event.outcome in (PinOutcome.BROKEN, PinOutcome.EXPIRED, PinOutcome.LOST)
         if program is not None and gone and program.engine == event.engine:
             program.pin_until = 0.0
+
+    # --- procedures -------------------------------------------------------------------------------------------------
+
+    def _procedure_begun(self, event: events.ProcedureBegun) -> None:
+        self._procedures.begin(event.at, event.procedure, event.program, event.workflow, event.spec)
+
+    def _step_ended(self, event: events.StepEnded) -> None:
+        self._procedures.heard(event.at, event.call, event.news)
+
+    def _step_failed(self, event: events.StepFailed) -> None:
+        self._procedures.failed(event.at, event.call)
+
+    def _procedure_cancelled(self, event: events.ProcedureCancelled) -> None:
+        self._procedures.cancel(event.at, event.procedure)
+
+    def _places(self, model: str) -> int:
+        """How many requests the model's engines run side by side."""
+        pool = self._books.pool(model)
+        return sum(engine.spec.max_num_seqs for engine in pool if engine.status is EngineStatus.UP)
+
+    def _withdraw(self, name: CallId) -> None:
+        """Takes back a submitted call, which may wait, run, or not have arrived yet."""
+        self._actions.append(Abort(name))
+        call = self.calls.get(name)
+        if call is not None:
+            self._drop(call)
 
     # --- engines and policies ---------------------------------------------------------------------------------------
 

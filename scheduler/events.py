@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from scheduler.policy import PolicyConfig
+from scheduler.procedures.base import News, ProcedureSpec
 from scheduler.types import CallId, EngineId, EngineSpec, PrefixMark, ProgramKey, Seconds, Tokens, Usage
 
 
@@ -223,6 +224,42 @@ class TenantChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcedureBegun:
+    """A client asks for a virtual model. `procedure` is unique; `program` is the parent of its samples' programs."""
+
+    at: Seconds
+    procedure: str
+    program: ProgramKey
+    spec: ProcedureSpec
+    workflow: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnded:
+    """What was found in the answer to a submitted call. Its `CallFinished` came before."""
+
+    at: Seconds
+    call: CallId
+    news: News
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """A submitted call was rejected, or failed for good."""
+
+    at: Seconds
+    call: CallId
+
+
+@dataclass(frozen=True, slots=True)
+class ProcedureCancelled:
+    """The client of a virtual model left."""
+
+    at: Seconds
+    procedure: str
+
+
+@dataclass(frozen=True, slots=True)
 class Wakeup:
     """The time the brain asked to be woken at has come."""
 
@@ -249,5 +286,9 @@ Event: TypeAlias = (
     | EngineObserved
     | PolicyChanged
     | TenantChanged
+    | ProcedureBegun
+    | StepEnded
+    | StepFailed
+    | ProcedureCancelled
     | Wakeup
 )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+from scheduler.procedures.conformal import Calibration
 from scheduler.types import UNNAMED, EngineId, Seconds, Tokens
 from tools.gaps import GapModel, SavedGaps
 
@@ -102,6 +103,8 @@ class Learned:
     prefill_rates: dict[EngineId, Average] = field(default_factory=dict)
     """Prefill tokens per second of each engine."""
     turns: TurnCorrelation = field(default_factory=TurnCorrelation)
+    calibration: Calibration = field(default_factory=Calibration)
+    """Scores of segments, for procedures."""
     eviction_delays: deque[Seconds] = field(default_factory=lambda: deque(maxlen=DELAY_WINDOW))
     newcomer: Average = field(default_factory=lambda: Average(0.0, memory=100))
     """Tokens that a new program is expected to hold on average: what its first call does, and half of what comes after."""
@@ -158,6 +161,7 @@ class Learned:
             "eviction_delays": list(self.eviction_delays),
             "newcomer": _plain(self.newcomer),
             "company": _plain(self.company),
+            "calibration": self.calibration.to_json(),
         }
 
     @classmethod
@@ -187,6 +191,8 @@ class Learned:
         if "newcomer" in state:  # states of before this was learned go without
             learned.newcomer = _average(state["newcomer"], memory=100)
             learned.company = _average(state["company"], memory=100)
+        if "calibration" in state:  # states of older versions have none
+            learned.calibration = Calibration.from_json(_mapping(state["calibration"]))
         return learned
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from time import perf_counter
 from typing import Protocol, TypeAlias
 
-from scheduler.actions import Abort, Action, Dispatch, Reject, Release, Retain
+from scheduler.actions import Abort, Action, Answer, Dispatch, Reject, Release, Retain, Submit
 from scheduler.brain import Decision
 from scheduler.events import (
     CallArrived,
@@ -56,13 +56,15 @@ class Mind(Protocol):
 Tools: TypeAlias = Callable[[LiveProgram, Call], tuple[str, ...]]
 Gap: TypeAlias = Callable[[LiveProgram, Call], Seconds | None]
 Answered: TypeAlias = Callable[[LiveCall], None]
+Perform: TypeAlias = Callable[[Submit | Answer], None]
 Record: TypeAlias = Callable[[Event, Decision], None]
 
 
 class Gateway:
     """Owns the brain and the engines of one simulation."""
 
-    def __init__(self, mind: Mind, fleet: Iterable[EngineModel], clock: Clock, model: str) -> None:
+    def __init__(self, mind: Mind, fleet: Iterable[EngineModel], clock: Clock, model: str | None) -> None:
+        """All engines serve `model`, or each its own if it is None."""
         self.events = 0
         self.seconds = 0.0
         """Real time that the brain took."""
@@ -78,6 +80,8 @@ class Gateway:
         self._alive: Seconds = 0.0
         """When something other than an alarm happened last."""
         self._answered: Answered = _nobody
+        self._aborted: Answered = _wanted
+        self._perform: Perform = _no_procedure
         self._tools: Tools = _none
         self._gap: Gap | None = None
         ears = Ears(self._outputs, self._reports, self._pulse)
@@ -85,13 +89,18 @@ class Gateway:
             EngineId(engine.name): Station(engine, clock, ears) for engine in fleet
         }
         for station in self.stations.values():
-            self._tell(EngineUp(0.0, station.id, station.spec(model)))
+            self.tell(EngineUp(0.0, station.id, station.spec(model or station.model.model)))
 
     def serve(self, answered: Answered, tools: Tools, gap: Gap | None = None) -> None:
         """Says who gets the answers, and which tools they ask for; with `gap`, the brain is told what is to come."""
         self._answered = answered
         self._tools = tools
         self._gap = gap
+
+    def perform(self, perform: Perform, aborted: Answered) -> None:
+        """Says who does what procedures ask for, and hears of their calls that were aborted."""
+        self._perform = perform
+        self._aborted = aborted
 
     def listen(self, listener: Record) -> None:
         """Calls it with every event from now on, and what the brain decided."""
@@ -115,12 +124,12 @@ class Gateway:
         """A request has reached the gateway."""
         program = call.program
         self.live[call.id] = call
-        self._tell(
+        self.tell(
             CallArrived(
                 at=self._clock.now,
                 call=call.id,
                 program=program.key,
-                model=self._model,
+                model=call.model or self._model or "",
                 prompt_bytes=int(call.prompt.size),
                 prefix=call.prompt.marks,
                 max_output=call.max_output,
@@ -133,11 +142,11 @@ class Gateway:
             )
         )
         if self._gap is not None:
-            self._tell(HintGiven(self._clock.now, program.key, remaining_calls=program.unanswered))
+            self.tell(HintGiven(self._clock.now, program.key, remaining_calls=program.unanswered))
 
     # --- the brain --------------------------------------------------------------------------------------------------
 
-    def _tell(self, event: Event) -> None:
+    def tell(self, event: Event) -> None:
         """Gives the brain an event, and those that its decisions lead to at once."""
         self._alive = self._clock.now
         self._inbox.append(event)
@@ -171,7 +180,23 @@ class Gateway:
             case Reject(name, reason, detail):
                 raise SimulationError(f"call {name} was rejected ({reason.value}): {detail}")
             case Abort(name):
-                raise SimulationError(f"call {name} was aborted, which no policy should do to a call that is wanted")
+                self._abort(name)
+            case Submit() | Answer():
+                self._perform(action)
+
+    def _abort(self, name: CallId) -> None:
+        """Stops a call wherever it is; its arrival may still be in the inbox."""
+        for event in list(self._inbox):
+            if isinstance(event, CallArrived) and event.call == name:
+                self._inbox.remove(event)
+        call = self.live.pop(name, None)
+        if call is None:
+            return
+        if call.engine:
+            station = self.stations[EngineId(call.engine)]
+            call.produced = station.engine.progress(self._clock.now).get(name, call.produced)
+            station.abort(name)
+        self._aborted(call)
 
     def _set_alarm(self, when: Seconds) -> None:
         self._alarm = when
@@ -190,7 +215,7 @@ class Gateway:
         alive = self._alive
         if self._clock.empty and self._clock.now - alive > STALLED:
             raise SimulationError(f"nothing happens any more: {'; '.join(self.waiting())}")
-        self._tell(Wakeup(self._clock.now))
+        self.tell(Wakeup(self._clock.now))
         self._alive = alive
 
     # --- to the engines ---------------------------------------------------------------------------------------------
@@ -214,6 +239,8 @@ class Gateway:
         self._after(call.program.legs.engine + station.model.request_overhead, partial(self._submit, station, request))
 
     def _submit(self, station: Station, request: Request) -> None:
+        if CallId(request.id) not in self.live:
+            return  # it was aborted on its way
         try:
             station.submit(request)
         except RequestError as error:
@@ -233,7 +260,9 @@ class Gateway:
 
     def _outputs(self, station: Station, outputs: tuple[Output, ...]) -> None:
         for output in outputs:
-            call = self.live[CallId(output.request)]
+            call = self.live.get(CallId(output.request))
+            if call is None:
+                continue  # it was aborted in the same step
             call.produced, call.cached = output.produced, output.cached
             if output.produced > call.expected:
                 call.expected = 2 * output.produced
@@ -243,12 +272,14 @@ class Gateway:
     def _hear(self, call: LiveCall, output: Output) -> None:
         """A piece of an answer that the brain has to know of has reached the gateway."""
         now = self._clock.now
+        if call.id not in self.live:
+            return  # it was aborted while this travelled
         if not call.first_token:
             call.first_token = now
-            self._tell(CallFirstToken(now, call.id))
+            self.tell(CallFirstToken(now, call.id))
         elif not output.finished:
-            self._tell(CallProgressed(now, call.id, output.produced))
-        if output.finished:
+            self.tell(CallProgressed(now, call.id, output.produced))
+        if output.finished and call.id in self.live:
             self._finish(call)
 
     def _finish(self, call: LiveCall) -> None:
@@ -256,25 +287,33 @@ class Gateway:
         if call.ttl > 0:
             self.stations[EngineId(call.engine)].watch(call.ttl)
         usage = Usage(call.prompt.tokens, call.call.output_tokens, call.cached)
-        self._tell(CallFinished(self._clock.now, call.id, usage, self._tools(call.program, call.call)))
+        self.tell(CallFinished(self._clock.now, call.id, usage, self._tools(call.program, call.call)))
         gap = None if self._gap is None else self._gap(call.program, call.call)
         if gap is not None:
-            self._tell(HintGiven(self._clock.now, call.program.key, expected_gap=gap))
+            self.tell(HintGiven(self._clock.now, call.program.key, expected_gap=gap))
         self._answered(call)
 
     def _reports(self, station: Station, reports: list[Report]) -> None:
         for owner, outcome, tokens in reports:
             tenant, _, program = owner.partition("/")
             key = ProgramKey(TenantId(tenant), program)
-            self._tell(PinReported(self._clock.now, key, station.id, outcome, tokens))
+            self.tell(PinReported(self._clock.now, key, station.id, outcome, tokens))
 
     def _pulse(self, station: Station, pulse: Pulse) -> None:
         now = self._clock.now
-        self._tell(EngineObserved(now, station.id, now, pulse.running, pulse.waiting, pulse.kv_used, pulse.outputs))
+        self.tell(EngineObserved(now, station.id, now, pulse.running, pulse.waiting, pulse.kv_used, pulse.outputs))
 
 
 def _nobody(call: LiveCall) -> None:
     raise SimulationError(f"nobody waits for the answer to {call.id}")
+
+
+def _wanted(call: LiveCall) -> None:
+    raise SimulationError(f"call {call.id} was aborted, which no policy should do to a call that is wanted")
+
+
+def _no_procedure(action: Submit | Answer) -> None:
+    raise SimulationError(f"nobody performs procedure {action.procedure}")
 
 
 def _none(program: LiveProgram, call: Call) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from simulator.network import Legs
 from simulator.prompt import EMPTY, Prompt, shared_content
 from workloads.program import Call, Program
 
+NO_ID = CallId("")
+
 
 @dataclass(slots=True, eq=False)
 class LiveProgram:
@@ -87,7 +89,10 @@ class LiveCall:
     deadline: Seconds | None
     final: bool
     arrived: Seconds
-    id: CallId = field(init=False)
+    id: CallId = NO_ID
+    """The program's and the call's, unless given."""
+    model: str = ""
+    """Where not all engines of the gateway serve one."""
     engine: str = ""
     dispatched: Seconds = 0.0
     ttl: Seconds = 0.0
@@ -99,4 +104,4 @@ class LiveCall:
     """Output tokens, as far as the gateway knows."""
 
     def __post_init__(self) -> None:
-        self.id = CallId(f"{self.program.id}:{self.call.id}")
+        self.id = self.id or CallId(f"{self.program.id}:{self.call.id}")

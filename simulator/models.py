@@ -50,7 +50,9 @@ MODELS = {
     shape.name: shape
     for shape in (
         ModelShape("llama-3.1-8b", 32, 4096, 14336, 32, 8, 128, 128_256, 131_072),
+        ModelShape("qwen2.5-32b", 64, 5120, 27648, 40, 8, 128, 152_064, 32_768),
         ModelShape("llama-3.1-70b", 80, 8192, 28672, 64, 8, 128, 128_256, 131_072),
     )
 }
-"""By name. Source: the models' published configurations (Meta, "The Llama 3 Herd of Models", table 3)."""
+"""By name. Source: the models' published configurations (Meta, "The Llama 3 Herd of Models", table 3; Qwen, "Qwen2.5 technical
+report")."""

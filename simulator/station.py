@@ -101,6 +101,12 @@ class Station:
             self._scraping = True
             self._clock.at(_next(SCRAPE, self._clock.now), self._scrape)
 
+    def abort(self, name: CallId) -> None:
+        """A request is not wanted any more."""
+        self.engine.abort(name, self._clock.now)
+        if not self.idle:
+            self._expect(self.engine.next_time or self._clock.now)
+
     # --- steps ------------------------------------------------------------------------------------------------------
 
     def _expect(self, when: Seconds | None) -> None:
@@ -145,7 +151,7 @@ class Station:
             self._tell_reports()
         else:
             self._ordered = True
-            self._expect(self.engine.next_time)
+            self._expect(self.engine.next_time or self._clock.now)
 
     def _ask_after(self, when: Seconds) -> None:
         """The gateway's first question after that time is one with an answer."""

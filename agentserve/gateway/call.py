@@ -42,13 +42,16 @@ class Call:
         identity: Identity,
         headers: Headers,
         send: Send,
+        name: CallId | None = None,
     ) -> None:
+        """`name` is that of a call which the brain asked for itself."""
         self._driver = driver
         self._limits = limits
         self._allow = allow
         self._request = request
         self._identity = identity
         self._headers = headers
+        self._name = name or CallId(secrets.token_hex(12))
         self._ticket = driver.arrive(self._arrival())
         self._outbox = Outbox(send, limits.buffer_bytes, limits.stall, self._ticket.whole.end)
         self._timer: asyncio.TimerHandle | None = None
@@ -79,7 +82,7 @@ class Call:
         request, identity, now = self._request, self._identity, self._driver.now()
         return CallArrived(
             at=now,
-            call=CallId(secrets.token_hex(12)),
+            call=self._name,
             program=identity.program,
             model=request.model,
             prompt_bytes=request.prompt.end.size,

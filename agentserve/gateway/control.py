@@ -80,14 +80,14 @@ def control_routes(fleet: Fleet) -> APIRouter:
     async def metrics() -> Response:
         return Response(generate_latest(driver.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    @router.get("/v1/models", summary="The models of all pools")
+    @router.get("/v1/models", summary="The models of all pools, and virtual ones")
     async def models() -> ModelList:
-        return ModelList(data=[_card(fleet, model) for model in fleet.pools])
+        return ModelList(data=[_card(fleet, model) for model in fleet.models])
 
     @router.get("/v1/models/{model:path}", summary="One model")
     async def model_card(model: str) -> ModelCard:
-        if model not in fleet.pools:
-            raise unknown_model(model, list(fleet.pools))
+        if model not in fleet.models:
+            raise unknown_model(model, list(fleet.models))
         return _card(fleet, model)
 
     @router.get("/agentserve/v1/engines", summary="Engines, their state and what they can do")

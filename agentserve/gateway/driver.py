@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from agentserve.engines.base import Engine, PinReport, Pulse
 from agentserve.gateway.interrupt import Cause, Interruptible
 from agentserve.gateway.metrics import Metrics
 from agentserve.gateway.pins import PinLine
-from scheduler.actions import Abort, Action, Dispatch, Reject, Release, Retain
+from scheduler.actions import Abort, Action, Answer, Dispatch, Reject, Release, Retain, Submit
 from scheduler.brain import Brain, Decision
 from scheduler.events import (
     CallArrived,
@@ -73,6 +74,22 @@ class Ticket:
         self._decision = _future()
 
 
+class Performer(Protocol):
+    """Does what a procedure asks for. It may begin tasks, but gives the brain no event while it is asked."""
+
+    def submit(self, action: Submit) -> None:
+        """Begins a step."""
+        ...
+
+    def abort(self, call: CallId) -> None:
+        """Ends a step that may still be under way."""
+        ...
+
+    def conclude(self, action: Answer) -> None:
+        """Takes what the procedure came to."""
+        ...
+
+
 class Driver:
     """Owns the brain of one gateway. Everything happens in one event loop; nothing here waits."""
 
@@ -89,6 +106,7 @@ class Driver:
         self._last = 0.0
         self._tickets: dict[CallId, Ticket] = {}
         self._pins: dict[EngineId, tuple[PinLine, asyncio.Task[None]]] = {}
+        self._performers: dict[str, Performer] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at: Seconds | None = None
 
@@ -117,8 +135,23 @@ class Driver:
             case Release(program, engine):
                 self._order(engine, program, 0.0)
             case Abort(call):
-                if call in self._tickets:
+                performer = self._performers.get(call.partition("/")[0])
+                if performer is not None:
+                    performer.abort(call)
+                elif call in self._tickets:
                     self._tickets[call].whole.end(Cause.ABORTED)
+            case Submit(procedure):
+                self._performers[procedure].submit(action)
+            case Answer(procedure):
+                self._performers[procedure].conclude(action)
+
+    def perform(self, procedure: str, performer: Performer) -> None:
+        """Says who does what a procedure is going to ask for."""
+        self._performers[procedure] = performer
+
+    def performed(self, procedure: str) -> None:
+        """The procedure asks for nothing more."""
+        del self._performers[procedure]
 
     def _decide(self, decision: Dispatch | Reject) -> None:
         ticket = self._tickets[decision.call]

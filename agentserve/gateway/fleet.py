@@ -27,9 +27,15 @@ class Fleet:
     """All pools: model name to engines, with those who look after them."""
 
     def __init__(
-        self, pools: Mapping[str, Sequence[Engine]], driver: Driver, supervisors: Mapping[EngineId, Supervisor]
+        self,
+        pools: Mapping[str, Sequence[Engine]],
+        driver: Driver,
+        supervisors: Mapping[EngineId, Supervisor],
+        virtual: Sequence[str] = (),
     ) -> None:
         self.pools = pools
+        self.models = (*pools, *virtual)
+        """The names that clients may use."""
         self.driver = driver
         self._supervisors = supervisors
 
@@ -52,8 +58,9 @@ class Fleet:
         }
 
     def max_model_len(self, model: str) -> int | None:
-        """The longest context an engine of the pool takes, in tokens; None while none has been up."""
-        return max((report.spec.max_model_len for report in self._pool(model) if report.spec), default=None)
+        """The longest context an engine of the pool takes, in tokens; None while none has been up, or if it is virtual."""
+        pool = self._pool(model) if model in self.pools else []
+        return max((report.spec.max_model_len for report in pool if report.spec), default=None)
 
     def _pool(self, model: str) -> list[EngineReport]:
         return [self._report(model, engine) for engine in self.pools[model]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from starlette.types import Receive, Scope, Send
 
@@ -12,11 +13,15 @@ from agentserve.gateway.driver import Driver
 from agentserve.gateway.errors import ApiError, send_error, too_large, too_long, unknown_model
 from agentserve.gateway.history import History
 from agentserve.gateway.identity import Headers, identify
-from agentserve.gateway.request import Request, parse_request
+from agentserve.gateway.request import CHAT, Request, parse_request
+from agentserve.gateway.virtual.call import VirtualCall
+from agentserve.gateway.virtual.model import VirtualModel
 from scheduler.types import EngineId
 
 LONGEST_TOKEN = 1024
 """Bytes that no token of any known vocabulary exceeds."""
+
+NO_MODELS: Mapping[str, VirtualModel] = MappingProxyType({})
 
 
 class ClientGoneError(Exception):
@@ -27,12 +32,18 @@ class Inference:
     """Serves POST requests to generate. Everything that is wrong with one is answered here, without an engine."""
 
     def __init__(
-        self, driver: Driver, pools: Mapping[str, Sequence[EngineId]], limits: Limits, allow: Collection[str]
+        self,
+        driver: Driver,
+        pools: Mapping[str, Sequence[EngineId]],
+        limits: Limits,
+        allow: Collection[str],
+        virtual: Mapping[str, VirtualModel] = NO_MODELS,
     ) -> None:
         self._driver = driver
         self._pools = pools
         self._limits = limits
         self._allow = frozenset(allow)
+        self._virtual = virtual
         self._history = History()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,22 +56,31 @@ class Inference:
             self._driver.metrics.errors.labels(str(error.status)).inc()
             await send_error(send, error)
             return
-        await call.run(receive)
+        if isinstance(call, VirtualCall):
+            await call.run(receive, send)
+        else:
+            await call.run(receive)
 
-    async def _accept(self, scope: Scope, receive: Receive, send: Send) -> Call:
+    async def _accept(self, scope: Scope, receive: Receive, send: Send) -> Call | VirtualCall:
         if scope["method"] != "POST":
             raise ApiError(405, f"{scope['method']} is not allowed here; use POST", code="method_not_allowed")
         headers: Headers = dict(scope["headers"])
         data = await read_body(receive, headers, self._limits.body_bytes)
         request = parse_request(scope["path"], data)
-        self._check_pool(request)
+        virtual = self._virtual.get(request.model)
+        if virtual is None:
+            self._check_pool(request)
+        elif request.path != CHAT:
+            raise ApiError(400, f"virtual model {request.model!r} serves {CHAT} only", param="model")
         identity = identify(headers, request, self._history)
         self._driver.metrics.identified.labels(identity.source.value).inc()
+        if virtual is not None:
+            return VirtualCall(self._driver, self._limits, self._allow, virtual, request, identity, headers)
         return Call(self._driver, self._limits, self._allow, request, identity, headers, send)
 
     def _check_pool(self, request: Request) -> None:
         if request.model not in self._pools:
-            raise unknown_model(request.model, list(self._pools))
+            raise unknown_model(request.model, [*self._pools, *self._virtual])
         pool = self._pools[request.model]
         specs = [self._driver.specs[name] for name in pool if name in self._driver.engines]
         if not specs:

@@ -25,6 +25,7 @@ from agentserve.gateway.recorder import Recorder, RecordingError
 from agentserve.gateway.state import StateError, keep_state, load_state, save_state
 from agentserve.gateway.tuner import Tuner
 from agentserve.gateway.tuning.errors import TuningError
+from agentserve.gateway.virtual.model import VirtualModel
 from scheduler.brain import Brain
 
 STOP_TIMEOUT = 30
@@ -98,6 +99,11 @@ async def _serve(config: Config, brain: Brain, listener: socket.socket) -> None:
         ).serve(sockets=[listener])
 
 
+def virtual_models(config: Config) -> dict[str, VirtualModel]:
+    """The virtual models of a configuration, by name."""
+    return {each.model: VirtualModel(each.model, each.spec, each.extraction) for each in config.virtual}
+
+
 @asynccontextmanager
 async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -> AsyncIterator[Gateway]:
     """The application with its engines being looked after; on leaving, engines stop and what was learned is saved.
@@ -112,7 +118,8 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     pools: dict[str, list[Supervised]] = {}
     for (pool, _), engine in zip(config.engines, engines, strict=True):
         pools.setdefault(pool.model, []).append(engine)
-    fleet = Fleet(pools, driver, supervisors)
+    virtual = virtual_models(config)
+    fleet = Fleet(pools, driver, supervisors, list(virtual))
     driver.metrics.registry.register(Gauges(fleet))
     names = {model: [engine.name for engine in pool] for model, pool in pools.items()}
     tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors.values()]
@@ -122,7 +129,7 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
         if config.tune is not None and config.record is not None:
             tuner = Tuner(config.tune, config.record, driver, model=config.pools[0].model)
             tasks.append(asyncio.create_task(tuner.run()))
-        yield Gateway(fleet, Inference(driver, names, config.limits, config.allow))
+        yield Gateway(fleet, Inference(driver, names, config.limits, config.allow, virtual))
     finally:
         for task in tasks:
             task.cancel()

@@ -1,0 +1,1 @@
+"""Virtual models: one chat completion to the client, a procedure over pools behind it."""

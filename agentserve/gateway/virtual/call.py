@@ -1,0 +1,225 @@
+"""A client's call of a virtual model: runs the steps that its procedure wants, and answers with what it concludes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections.abc import Collection
+from typing import Any
+
+from starlette.types import Receive, Send
+
+from agentserve.config import Limits
+from agentserve.gateway.call import KEEP_ALIVE
+from agentserve.gateway.driver import Driver
+from agentserve.gateway.errors import ApiError, send_error
+from agentserve.gateway.identity import Headers, Identity
+from agentserve.gateway.request import Request
+from agentserve.gateway.virtual.model import VirtualModel
+from agentserve.gateway.virtual.step import StepFailedError, run_step
+from agentserve.gateway.virtual.wording import confidence, judgement, read_segment, step_body
+from scheduler.actions import Answer, Submit
+from scheduler.events import ProcedureBegun, ProcedureCancelled, StepEnded, StepFailed
+from scheduler.procedures.base import Conclude, News, ProcedureSpec, Stage, Verdict
+from scheduler.types import CallId
+
+UNSUPPORTED = ("tools", "functions", "response_format", "audio")
+logger = logging.getLogger(__name__)
+
+
+class VirtualCall:
+    """One chat completion."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        limits: Limits,
+        allow: Collection[str],
+        model: VirtualModel,
+        request: Request,
+        identity: Identity,
+        headers: Headers,
+    ) -> None:
+        """Checks the request.
+
+        Raises:
+            ApiError: 400, it asks for what a virtual model cannot do.
+        """
+        self._driver = driver
+        self._limits = limits
+        self._allow = allow
+        self._model = model
+        self._asked: dict[str, Any] = request.body.fields
+        self._stream = request.stream
+        self._wants_usage = request.wants_usage
+        self._identity = identity
+        self._headers = headers
+        self._spec = self._check()
+        self._name = f"virtual-{secrets.token_hex(8)}"
+        self._prompt_tokens = 0
+        self._output_tokens = 0
+        self._texts: dict[int, str] = {}
+        self._tasks: dict[CallId, asyncio.Task[None]] = {}
+        self._failure = ""
+        self._ended = 0
+        self._conclusion: asyncio.Future[Conclude] = asyncio.get_running_loop().create_future()
+
+    def _check(self) -> ProcedureSpec:
+        for name in UNSUPPORTED:
+            if self._asked.get(name):
+                raise ApiError(400, f"virtual model {self._model.name!r} takes no {name}", param=name)
+        if self._asked.get("n") not in (None, 1):
+            raise ApiError(400, "a virtual model gives one answer: n must be 1", param="n", code="invalid_value")
+        return self._model.asked(self._asked.get("agentserve"))
+
+    async def run(self, receive: Receive, send: Send) -> None:
+        """Serves it to its end. A client that leaves takes all steps with it."""
+        self._driver.perform(self._name, self)
+        answering = asyncio.create_task(self._answer(send))
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            self._driver.handle(
+                ProcedureBegun(
+                    self._driver.now(), self._name, self._identity.program, self._spec, self._identity.workflow
+                )
+            )
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not self._conclusion.done():
+                self._driver.handle(ProcedureCancelled(self._driver.now(), self._name))
+            leaving.cancel()
+            answering.cancel()
+            self._driver.performed(self._name)
+            await asyncio.gather(answering, leaving, *self._tasks.values(), return_exceptions=True)
+
+    # --- the procedure's side ---------------------------------------------------------------------------------------
+
+    def submit(self, action: Submit) -> None:
+        """Begins a step."""
+        self._tasks[action.call] = asyncio.create_task(self._step(action))
+
+    def abort(self, call: CallId) -> None:
+        """A step is not wanted any more."""
+        task = self._tasks.get(call)
+        if task is not None:
+            task.cancel()
+
+    def conclude(self, action: Answer) -> None:
+        """The procedure is over."""
+        self._conclusion.set_result(action.conclusion)
+
+    async def _step(self, action: Submit) -> None:
+        sample = action.step.sample
+        body = step_body(action, self._asked, self._texts.get(sample, ""))
+        try:
+            data = await run_step(self._driver, self._limits, self._allow, action, body, self._headers)
+            news = self._read(action, data)
+        except (StepFailedError, ValueError, ApiError) as error:
+            self._failure = str(error)
+            logger.warning("step %s of model %s failed: %s", action.step, self._model.name, error)
+            self._driver.handle(StepFailed(self._driver.now(), action.call))
+        else:
+            self._driver.handle(StepEnded(self._driver.now(), action.call, news))
+        finally:
+            self._tasks.pop(action.call, None)
+
+    def _read(self, action: Submit, data: bytes) -> News:
+        segment = read_segment(data)
+        self._ended += 1
+        self._prompt_tokens += segment.prompt_tokens
+        self._output_tokens += segment.output_tokens
+        if action.step.stage is Stage.VERIFY:
+            return News(segment.output_tokens, score=judgement(segment))
+        text = self._texts[action.step.sample] = self._texts.get(action.step.sample, "") + segment.text
+        answer = self._model.extraction.find(text)
+        return News(segment.output_tokens, segment.ended, answer, confidence=confidence(segment))
+
+    # --- the client's side ------------------------------------------------------------------------------------------
+
+    async def _answer(self, send: Send) -> None:
+        if self._stream:
+            await self._send_stream(send)
+            return
+        conclusion = await self._conclusion
+        if self._is_failure(conclusion):
+            await send_error(send, self._error())
+            return
+        body = json.dumps(self._completion(conclusion)).encode()
+        await _send(send, [(b"content-type", b"application/json"), *self._own_headers(conclusion)], body)
+
+    async def _send_stream(self, send: Send) -> None:
+        """Comments tell how far it is; then comes the answer in one piece."""
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), *self._own_headers(None)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        while not self._conclusion.done():
+            note = f": {self._spec.samples} samples, {self._ended} steps done, {self._output_tokens} tokens\n\n"
+            await send({"type": "http.response.body", "body": note.encode(), "more_body": True})
+            await asyncio.wait([self._conclusion], timeout=KEEP_ALIVE)
+        conclusion = self._conclusion.result()
+        events = self._events(conclusion)
+        data = b"".join(b"data: %b\n\n" % event for event in [*events, b"[DONE]"])
+        await send({"type": "http.response.body", "body": data, "more_body": False})
+
+    def _events(self, conclusion: Conclude) -> list[bytes]:
+        if self._is_failure(conclusion):
+            return [self._error().body()]
+        whole = self._completion(conclusion) | {"object": "chat.completion.chunk"}
+        usage = whole.pop("usage")
+        message = whole["choices"][0].pop("message")
+        whole["choices"][0]["delta"] = message
+        events = [whole]
+        if self._wants_usage:
+            events.append(whole | {"choices": [], "usage": usage})
+        return [json.dumps(event).encode() for event in events]
+
+    def _is_failure(self, conclusion: Conclude) -> bool:
+        """Whether there is nothing to answer with."""
+        return conclusion.verdict is Verdict.FAILED or not self._texts
+
+    def _completion(self, conclusion: Conclude) -> dict[str, Any]:
+        """The text of the sample whose answer won; without any answer, of the first sample that wrote something."""
+        author = conclusion.sample if conclusion.sample is not None else min(self._texts)
+        found = {
+            "answer": conclusion.answer or None,
+            "verdict": conclusion.verdict.value,
+            "votes": conclusion.votes,
+            "voters": conclusion.voters,
+            "degraded": conclusion.degraded,
+        }
+        message = {"role": "assistant", "content": self._texts[author]}
+        return {
+            "id": f"chatcmpl-{self._name}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": self._model.name,
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop" if conclusion.answer else "length"}],
+            "usage": {
+                "prompt_tokens": self._prompt_tokens,
+                "completion_tokens": self._output_tokens,
+                "total_tokens": self._prompt_tokens + self._output_tokens,
+            },
+            "agentserve": found,
+        }
+
+    def _own_headers(self, conclusion: Conclude | None) -> list[tuple[bytes, bytes]]:
+        headers = [(b"x-agentserve-program", self._identity.program.program.encode())]
+        if conclusion is not None and conclusion.degraded:
+            headers.append((b"x-agentserve-warning", b"target failed; the draft went on alone"))
+        return headers
+
+    def _error(self) -> ApiError:
+        return ApiError(503, f"virtual model {self._model.name!r} failed: {self._failure}", code="procedure_failed")
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send(send: Send, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    headers = [*headers, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,56 @@
+"""One step of a procedure: a call like any client's, whose client is the gateway itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from starlette.types import Message
+
+from agentserve.config import Limits
+from agentserve.gateway.call import Call
+from agentserve.gateway.driver import Driver
+from agentserve.gateway.identity import Headers, Identity, Source
+from agentserve.gateway.request import CHAT, parse_request
+from scheduler.actions import Submit
+
+
+class StepFailedError(Exception):
+    """No engine answered the step. The message is what the last one said."""
+
+
+async def run_step(
+    driver: Driver, limits: Limits, allow: Collection[str], submit: Submit, body: bytes, headers: Headers
+) -> bytes:
+    """Sends the call and returns its whole answer. Cancelling it aborts the call.
+
+    Raises:
+        StepFailedError: the answer is an error.
+    """
+    kept: list[Message] = []
+
+    async def keep(message: Message) -> None:
+        kept.append(message)
+
+    identity = Identity(
+        program=submit.program,
+        source=Source.HEADER,
+        parent=submit.parent,
+        workflow=f"{submit.workflow}/{submit.model}",
+        stage=submit.step.stage.value,
+        deadline=None,
+        final=False,
+    )
+    request = parse_request(CHAT, body)
+    await Call(driver, limits, allow, request, identity, headers, keep, submit.call).run(_stay)
+    data = b"".join(message.get("body", b"") for message in kept)
+    status = kept[0]["status"] if kept else 0
+    if status != 200:
+        raise StepFailedError(f"status {status}: {data[:200].decode(errors='replace')}")
+    return data
+
+
+async def _stay() -> Message:
+    """A client that never leaves: whoever runs the step cancels it."""
+    await asyncio.Event().wait()
+    raise AssertionError("nobody sets this event")

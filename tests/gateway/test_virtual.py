@@ -1,0 +1,247 @@
+"""Virtual models through the gateway: one chat completion in front, a procedure over pools behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import httpx
+import pytest
+
+from agentserve.config import ConfigError, parse
+from agentserve.engines.base import EngineError
+from agentserve.engines.factory import build_engines, default_logs
+from agentserve.gateway.server import gateway
+from scheduler.brain import Brain
+from tests.gateway.fakes import SPEC, FakeEngine, FakeReply, Sent, usage
+from tests.gateway.world import CHAT, eventually, serve
+
+ANSWERED = r"So it is \boxed{42}."
+
+
+class Writer(FakeEngine):
+    """Writes one text; asked for one token, it is sure of `word`, if of any."""
+
+    def __init__(self, name: str, text: str = ANSWERED, word: str | None = "yes", finish: str = "stop") -> None:
+        super().__init__(name, replace(SPEC, models=(name,)))
+        self.text, self.word, self.finish = text, word, finish
+        self.down = False
+        self.hold: asyncio.Event | None = None
+
+    async def open(self, path: str, headers: Mapping[str, str], body: bytes) -> FakeReply:
+        sent = Sent(path, headers, body)
+        self.sent.append(sent)
+        if self.hold is not None:
+            await self._wait(self.hold)
+        if self.down:
+            raise EngineError("connection refused")
+        return FakeReply([json.dumps(self.answer(sent)).encode()], headers={"content-type": "application/json"})
+
+    def answer(self, sent: Sent) -> dict[str, object]:
+        judges = sent.json["max_tokens"] == 1
+        told = [{"token": "x", "logprob": -1.0, "top_logprobs": [{"token": self.word, "logprob": -0.1}]}]
+        return {
+            "choices": [
+                {
+                    "message": {"role": "assistant", "content": "yes" if judges else self.text},
+                    "finish_reason": self.finish,
+                    "logprobs": {"content": told} if self.word is not None else None,
+                }
+            ],
+            "usage": usage(10, 1 if judges else 5),
+        }
+
+
+@dataclass
+class Virtual:
+    client: httpx.AsyncClient
+    brain: Brain
+    draft: Writer
+    target: Writer
+
+    async def ask(self, **fields: object) -> httpx.Response:
+        body = {"model": "reasoner", "messages": [{"role": "user", "content": "6 * 7?"}], **fields}
+        return await self.client.post(CHAT, json=body)
+
+    async def until_clean(self) -> None:
+        await eventually(lambda: not self.brain.calls, "the end of all calls")
+        self.brain.check_integrity()
+        assert all(not engine.running for engine in self.brain.engines.values())
+
+
+def reasoner(**fields: object) -> dict[str, object]:
+    return {"model": "reasoner", "kind": "atts", "draft": "small", "target": "large", "samples": 3, **fields}
+
+
+@asynccontextmanager
+async def virtual(
+    draft: Writer | None = None, target: Writer | None = None, **fields: object
+) -> AsyncIterator[Virtual]:
+    engines = [draft or Writer("small"), target or Writer("large")]
+    pools = [{"model": each.name, "engines": [{"name": each.name, "url": "http://fake"}]} for each in engines]
+    config = parse({"pools": pools, "virtual": [reasoner(**fields)]})
+    brain = Brain(config.policy)
+    async with gateway(config, brain, engines) as app, serve(app) as url, httpx.AsyncClient(base_url=url) as client:
+        await eventually(lambda: len(app.driver.engines) == 2, "the start of all engines")
+        yield Virtual(client, brain, *engines)
+
+
+async def test_many_calls_become_one_chat_completion_and_their_tokens_one_usage() -> None:
+    async with virtual(takeover=0.0, decided=None) as w:
+        answer = (await w.ask()).json()
+        await w.until_clean()
+    assert answer["model"] == "reasoner"
+    assert answer["choices"][0]["message"]["content"] == ANSWERED
+    assert answer["usage"] == {"prompt_tokens": 30, "completion_tokens": 15, "total_tokens": 45}
+    assert answer["agentserve"] == {
+        "answer": "42", "verdict": "complete", "votes": 3, "voters": 3, "degraded": False,
+    }  # fmt: skip
+
+
+async def test_a_virtual_model_is_listed_among_the_others() -> None:
+    async with virtual() as w:
+        models = (await w.client.get("/v1/models")).json()["data"]
+        assert (await w.client.get("/v1/models/reasoner")).json()["id"] == "reasoner"
+    assert [model["id"] for model in models] == ["small", "large", "reasoner"]
+
+
+async def test_the_target_continues_the_text_of_the_draft() -> None:
+    async with virtual(Writer("small", "First, "), takeover=1.0, samples=1) as w:
+        answer = (await w.ask(temperature=0.5)).json()
+        await w.until_clean()
+    assert answer["choices"][0]["message"]["content"] == "First, " + ANSWERED
+    judged, continued = (sent.json for sent in w.target.sent)
+    assert judged["max_tokens"] == 1
+    assert continued["messages"] == [
+        {"role": "user", "content": "6 * 7?"},
+        {"role": "assistant", "content": "First, "},
+    ]
+    assert (continued["continue_final_message"], continued["temperature"]) == (True, 0.5)
+
+
+async def test_a_target_that_is_down_leaves_the_draft_and_a_warning() -> None:
+    target = Writer("large")
+    target.down = True
+    async with virtual(target=target) as w:
+        response = await w.ask()
+        await w.until_clean()
+    assert response.json()["agentserve"]["degraded"]
+    assert "target failed" in response.headers["x-agentserve-warning"]
+
+
+async def test_a_target_that_is_down_is_an_error_where_the_client_is_strict() -> None:
+    target = Writer("large")
+    target.down = True
+    async with virtual(target=target) as w:
+        response = await w.ask(agentserve={"strict": True})
+        await w.until_clean()
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "procedure_failed"
+
+
+async def test_a_server_without_log_probabilities_cannot_score() -> None:
+    async with virtual(target=Writer("large", word=None)) as w:
+        assert (await w.ask()).json()["agentserve"]["degraded"]
+
+
+async def test_without_any_answer_the_first_text_is_given_as_unfinished() -> None:
+    async with virtual(Writer("small", "hm. ", finish="length"), takeover=0.0, turns=2) as w:
+        answer = (await w.ask()).json()
+    assert answer["agentserve"]["verdict"] == "no_answer"
+    assert answer["choices"][0] == {
+        "index": 0, "message": {"role": "assistant", "content": "hm. hm. "}, "finish_reason": "length",
+    }  # fmt: skip
+
+
+async def test_a_draft_that_is_down_is_an_error_that_says_what_happened() -> None:
+    draft = Writer("small")
+    draft.down = True
+    async with virtual(draft) as w:
+        response = await w.ask()
+        await w.until_clean()
+    assert response.status_code == 503
+    assert "connection refused" in response.json()["error"]["message"]
+
+
+async def test_a_stream_tells_progress_in_comments_and_then_the_answer() -> None:
+    async with virtual(takeover=0.0, decided=None) as w:
+        text = (await w.ask(stream=True, stream_options={"include_usage": True})).text
+    parts = text.strip().split("\n\n")
+    assert parts[0].startswith(": 3 samples")
+    answer, spent = (json.loads(part.removeprefix("data: ")) for part in parts[-3:-1])
+    assert answer["choices"][0]["delta"]["content"] == ANSWERED
+    assert spent["usage"]["completion_tokens"] == 15
+    assert parts[-1] == "data: [DONE]"
+
+
+async def test_a_client_that_leaves_takes_all_steps_with_it() -> None:
+    draft = Writer("small")
+    draft.hold = asyncio.Event()
+    async with virtual(draft) as w:
+        asking = asyncio.create_task(w.ask())
+        await eventually(lambda: len(draft.sent) == 3, "the dispatch of all samples")
+        asking.cancel()
+        await w.until_clean()
+        assert not w.brain.programs
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"agentserve": {"samples": 4}}, "agentserve.samples must be at most 3"),
+        ({"agentserve": {"samples": 0}}, "samples is 0"),
+        ({"agentserve": {"turns": True}}, "agentserve.turns must be a number"),
+        ({"agentserve": {"sample": 1}}, "agentserve.sample must be"),
+        ({"agentserve": 3}, "agentserve must be an object"),
+        ({"n": 2}, "n must be 1"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "takes no tools"),
+    ],
+)
+async def test_what_a_virtual_model_cannot_do_is_refused(fields: dict[str, object], what: str) -> None:
+    async with virtual() as w:
+        response = await w.ask(**fields)
+        assert response.status_code == 400
+        assert what in response.json()["error"]["message"]
+        assert not w.draft.sent
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"draft": "reasoner"}, "virtual itself"),
+        ({"draft": "other"}, "the pools are large, small"),
+        ({"model": "small"}, "used twice"),
+        ({"samples": 0}, "samples is 0"),
+        ({"takeover": 2.0}, "takeover is 2.0"),
+        ({"kind": "best_of_n"}, "no target"),
+        ({"target": ""}, "needs a target"),
+        ({"regex": "("}, "no regular expression"),
+        ({"regex": "x", "json_path": "y"}, "not by both"),
+    ],
+)
+def test_a_virtual_model_that_cannot_be_is_an_error_of_the_configuration(changes: dict[str, object], what: str) -> None:
+    pools = [{"model": name, "engines": [{"url": "http://fake"}]} for name in ("small", "large")]
+    with pytest.raises(ConfigError, match=what):
+        parse({"pools": pools, "virtual": [reasoner(**changes)]})
+
+
+async def test_sixty_four_calls_of_sixteen_samples_lose_no_sample_and_leak_no_call() -> None:
+    emulated = {"emulated": {"kv_tokens": 1_048_576, "max_num_seqs": 256, "speed": 1000.0}}
+    model = {"model": "reasoner", "kind": "self_consistency", "draft": "small", "samples": 16, "turns": 2}
+    own = {"segment_tokens": 8, "decided": None, "regex": r"(\w+)\.$"}
+    config = parse({"pools": [{"model": "small", "engines": [emulated]}], "virtual": [model | own]})
+    brain = Brain(config.policy)
+    engines = build_engines(config, default_logs())
+    async with gateway(config, brain, engines) as app, serve(app) as url:
+        async with httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=64)) as client:
+            await eventually(lambda: len(app.driver.engines) == 1, "the start of the engine")
+            bodies = [{"model": "reasoner", "messages": [{"role": "user", "content": f"{n}?"}]} for n in range(64)]
+            answers = await asyncio.gather(*(client.post(CHAT, json=body) for body in bodies))
+        assert {answer.status_code for answer in answers} == {200}
+        assert {answer.json()["agentserve"]["voters"] for answer in answers} == {16}
+        await eventually(lambda: not brain.calls, "the end of all calls")
+        brain.check_integrity()
+        assert not brain.programs

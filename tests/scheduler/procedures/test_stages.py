@@ -1,0 +1,195 @@
+"""The three queues, and what a cell's procedures ask of its driver."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from scheduler.actions import Abort, Action, Answer, Dispatch, Submit
+from scheduler.brain import Brain
+from scheduler.codec import decode, encode
+from scheduler.events import (
+    CallArrived,
+    EngineUp,
+    Event,
+    ProcedureBegun,
+    ProcedureCancelled,
+    StepEnded,
+    StepFailed,
+)
+from scheduler.policy import PRESETS
+from scheduler.procedures.base import Conclude, Kind, News, ProcedureSpec, Stage, Step, Verdict
+from scheduler.procedures.stages import Entry, Queue, Stages
+from scheduler.procedures.voting import leader_wins
+from scheduler.types import CallId, EngineId, EngineSpec
+from tests.scheduler.world import key, spec
+
+SPEC = ProcedureSpec(Kind.ATTS, "small", "large", samples=3, takeover=1.0, decided=None)
+
+
+class Vote:
+    """A procedure of which only the certainty matters."""
+
+    def __init__(self, certainty: float) -> None:
+        self.certainty = certainty
+
+    def begin(self) -> list[object]:
+        raise NotImplementedError
+
+    heard = failed = begin
+
+
+def entry(number: int, stage: Stage, certainty: float = 0.5) -> Entry:
+    model = "small" if stage is Stage.DRAFT else "large"
+    vote = Vote(certainty)
+    return Entry(CallId(str(number)), Queue(model, stage), Step(number, 0, stage), vote, number)  # type: ignore[arg-type]
+
+
+def ready(stages: Stages, now: float = 0.0) -> list[str]:
+    return [entry.call for entry in stages.ready(now)]
+
+
+def test_takeovers_of_the_least_decided_vote_go_first() -> None:
+    stages = Stages(lambda model: 2)
+    certainties = [leader_wins(3, 0), leader_wins(1, 1), leader_wins(2, 0)]
+    for number, certainty in enumerate(certainties):
+        stages.enter(entry(number, Stage.TAKEOVER, certainty))
+    order = ready(stages)
+    while len(order) < len(certainties):
+        stages.leave(CallId(order[-1]), 1.0, ended=True)
+        order += ready(stages)
+    assert order == ["1", "2", "0"]
+
+
+def test_a_verification_never_waits_for_takeovers() -> None:
+    stages = Stages(lambda model: 2)
+    for number in range(5):
+        stages.enter(entry(number, Stage.TAKEOVER))
+    assert ready(stages) == ["0"]
+    stages.enter(entry(9, Stage.VERIFY))
+    assert ready(stages) == ["9"]
+
+
+def test_the_takeover_rate_falls_to_what_keeps_both_models_equally_busy() -> None:
+    stages = Stages(lambda model: 4)
+    assert stages.rate(0.4, "small", "large") == 0.4
+    stages.enter(entry(0, Stage.DRAFT))
+    stages.enter(entry(1, Stage.TAKEOVER))
+    ready(stages, 0.0)
+    stages.leave(CallId("0"), 3.0, ended=True)
+    stages.leave(CallId("1"), 10.0, ended=True)
+    assert stages.rate(0.4, "small", "large") == 0.4
+    for number in range(2, 7):
+        stages.enter(entry(number, Stage.TAKEOVER))
+    ready(stages, 10.0)
+    assert stages.rate(0.4, "small", "large") == pytest.approx(0.3)
+
+
+def test_the_takeover_rate_never_falls_below_a_quarter_of_what_was_asked_for() -> None:
+    stages = Stages(lambda model: 1)
+    stages.enter(entry(0, Stage.DRAFT))
+    stages.enter(entry(1, Stage.TAKEOVER))
+    ready(stages, 0.0)
+    stages.leave(CallId("0"), 1.0, ended=True)
+    stages.leave(CallId("1"), 100.0, ended=True)
+    for number in (2, 3):
+        stages.enter(entry(number, Stage.TAKEOVER))
+    ready(stages, 100.0)
+    assert stages.rate(0.4, "small", "large") == pytest.approx(0.1)
+
+
+# --- through the brain ----------------------------------------------------------------------------------------------
+
+
+def engine(model: str, places: int) -> EngineSpec:
+    return replace(spec(models=(model,)), max_num_seqs=places)
+
+
+def brain(places: int = 16) -> Brain:
+    mind = Brain(PRESETS["agentserve"])
+    for model in ("small", "large"):
+        mind.handle(EngineUp(0.0, EngineId(model), engine(model, places)))
+    return mind
+
+
+def told(mind: Brain, event: Event) -> list[Action]:
+    actions = list(mind.handle(event).actions)
+    mind.check_integrity()
+    return actions
+
+
+def submits(actions: list[Action]) -> list[str]:
+    return [action.call for action in actions if isinstance(action, Submit)]
+
+
+def begun(mind: Brain, asked: ProcedureSpec = SPEC) -> list[Action]:
+    return told(mind, ProcedureBegun(0.0, "v", key("v"), asked))
+
+
+def conclusion(actions: list[Action]) -> Conclude:
+    (answer,) = [action for action in actions if isinstance(action, Answer)]
+    return answer.conclusion
+
+
+def test_samples_are_programs_of_their_own_under_one_parent() -> None:
+    actions = begun(brain())
+    assert [(action.program, action.parent) for action in actions if isinstance(action, Submit)] == [
+        (key(f"v/{sample}/small"), key("v")) for sample in range(3)
+    ]
+
+
+def test_drafts_beyond_a_models_places_wait_for_one_to_end() -> None:
+    mind = brain(places=3)
+    assert submits(begun(mind)) == ["v/0.0.draft", "v/1.0.draft"]
+    assert submits(told(mind, StepEnded(1.0, CallId("v/0.0.draft"), News(5)))) == ["v/2.0.draft", "v/0.0.verify"]
+
+
+def test_a_client_that_leaves_takes_all_its_calls_with_it() -> None:
+    mind = brain(places=3)
+    call = next(action for action in begun(mind) if isinstance(action, Submit))
+    sent = told(mind, CallArrived(0.0, call.call, call.program, call.model, 400, parent=call.parent))
+    assert [type(action) for action in sent] == [Dispatch]
+    actions = told(mind, ProcedureCancelled(1.0, "v"))
+    assert [action.call for action in actions if isinstance(action, Abort)] == ["v/0.0.draft", "v/1.0.draft"]
+    assert not submits(actions)
+    assert not mind.calls
+    assert not mind.programs
+    assert told(mind, StepEnded(2.0, call.call, News(5))) == []
+
+
+def test_a_target_that_cannot_be_reached_leaves_the_draft_alone_and_the_answer_says_so() -> None:
+    mind = brain()
+    begun(mind, replace(SPEC, samples=1))
+    told(mind, StepEnded(1.0, CallId("v/0.0.draft"), News(5, ended=True, answer="a")))
+    found = conclusion(told(mind, StepFailed(2.0, CallId("v/0.0.verify"))))
+    assert (found.answer, found.degraded, found.verdict) == ("a", True, Verdict.COMPLETE)
+
+
+def test_a_target_that_cannot_be_reached_ends_a_strict_procedure_and_its_calls() -> None:
+    mind = brain()
+    begun(mind, replace(SPEC, strict=True))
+    told(mind, StepEnded(1.0, CallId("v/0.0.draft"), News(5)))
+    actions = told(mind, StepFailed(2.0, CallId("v/0.0.verify")))
+    assert conclusion(actions).verdict is Verdict.FAILED
+    assert [action.call for action in actions if isinstance(action, Abort)] == ["v/1.0.draft", "v/2.0.draft"]
+
+
+def test_a_name_that_is_in_use_begins_nothing() -> None:
+    mind = brain()
+    begun(mind)
+    assert begun(mind) == []
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ProcedureBegun(1.0, "v", key("v"), replace(SPEC, warm_up=3, decided=0.9), "w"),
+        StepEnded(1.0, CallId("v/0.0.draft"), News(5, True, "a", -0.5)),
+        StepFailed(1.0, CallId("v/0.0.draft")),
+        ProcedureCancelled(1.0, "v"),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_events_of_procedures_survive_the_log(event: Event) -> None:
+    assert decode(encode(event)) == event
