@@ -106,10 +106,6 @@ class Gateway:
         """Calls it with every event from now on, and what the brain decided."""
         self._listeners.append(listener)
 
-    def tell(self, event: Event) -> None:
-        """An event from outside, as that an operator has changed the policy; its time is the clock's."""
-        self._tell(event)
-
     @property
     def held(self) -> int:
         """Calls that stand in the brain's line."""
