@@ -132,7 +132,6 @@ class Gate:
         if program.engine != engine.id or _is_rewritten(call):
             self._keeper.release(program)
         self._desk.books.put_on(call, engine, view.now, view.uncached(call, engine))
-        view.learned.company.add(len(engine.running))
         if engine.spec.retention and not program.ending:
             call.ttl = policies.retention.at_dispatch(view, call, engine)
         priority = policies.order.priority(view, call)

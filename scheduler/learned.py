@@ -108,8 +108,6 @@ class Learned:
     eviction_delays: deque[Seconds] = field(default_factory=lambda: deque(maxlen=DELAY_WINDOW))
     newcomer: Average = field(default_factory=lambda: Average(0.0, memory=100))
     """Tokens that a new program is expected to hold on average: what its first call does, and half of what comes after."""
-    company: Average = field(default_factory=lambda: Average(0.0, memory=100))
-    """Calls that run where one is sent, itself included."""
 
     def workflow(self, tenant: str, workflow: str) -> WorkflowStats:
         """The statistics of a workflow, made on first use."""
@@ -160,7 +158,6 @@ class Learned:
             "turns": [turns.n, turns.x, turns.y, turns.xx, turns.yy, turns.xy],
             "eviction_delays": list(self.eviction_delays),
             "newcomer": _plain(self.newcomer),
-            "company": _plain(self.company),
             "calibration": self.calibration.to_json(),
         }
 
@@ -190,7 +187,6 @@ class Learned:
         learned.eviction_delays.extend(_numbers(state["eviction_delays"]))
         if "newcomer" in state:  # states of before this was learned go without
             learned.newcomer = _average(state["newcomer"], memory=100)
-            learned.company = _average(state["company"], memory=100)
         if "calibration" in state:  # states of older versions have none
             learned.calibration = Calibration.from_json(_mapping(state["calibration"]))
         return learned

@@ -59,4 +59,4 @@ class WorkingSet:
         engine = view.engines[program.engine] if program.engine is not None else None
         if engine is None or not engine.spec.offload_tokens:
             return ttl
-        return worth(view, program, view.cold_prefill(engine, program.context))
+        return worth(view, program, engine, view.cold_prefill(engine, program.context))

@@ -1,17 +1,17 @@
 """Keeps a context as long as the memory it occupies is expected to cost less than its loss.
 
-Memory has a price only while somebody waits for it. Dropping a context of C tokens then costs the R(C) seconds that it
-takes to be there again, for its own program and for the n calls that run beside it and wait meanwhile. Keeping it holds
-up those who would enter in its place: programs that hold c tokens each, so C / c of them for as long as it rests. In
-program-seconds the two are even after
+Memory has a price only while somebody waits for it, which is when it is full. Dropping a context of C tokens then costs
+the seconds R(C) that it takes to be there again, in which all that the M tokens of memory hold waits. Keeping it costs
+its own C tokens for as long as it rests. In token-seconds the two are even after
 
-    B = R(C) * (1 + n) * c / C
+    B = R(C) * M / C
 
-which is InferCept's comparison (arXiv 2402.01869) with what the memory is wanted for in place of what it holds: where
-programs of a hundred thousand tokens live beside short ones, the former pay for all of the latter that they keep out.
-With F the distribution of the gaps of the tool that was called, and p the chance that the program comes back at all and
-goes on with this context, a time-to-live of tau gains p * F(tau) * B and costs E[min(gap, tau)], where the gap of a
-program that does not come back is infinite:
+which is InferCept's comparison (arXiv 2402.01869) with the whole memory in place of what runs at the moment. Where
+newcomers need less room than members hold, more of them are kept out than members would wait: B is less by that ratio.
+With F
+the distribution of the gaps of the tool that was called, and p the chance that the program comes back at all and goes
+on with this context, a time-to-live of tau gains p * F(tau) * B and costs E[min(gap, tau)], where the gap of a program
+that does not come back is infinite:
 
     TTL = argmax over tau of  p * F(tau) * B - E[min(gap, tau)]
 
@@ -52,19 +52,25 @@ class BreakEven:
         return self.bridge
 
     def at_finish(self, view: View, program: Program, engine: EngineState) -> Seconds:
-        return worth(view, program, self.loss * view.restore(engine, program.context))
+        return worth(view, program, engine, self.loss * view.restore(engine, program.context))
 
 
-def worth(view: View, program: Program, loss: Seconds) -> Seconds:
+def worth(view: View, program: Program, engine: EngineState, loss: Seconds) -> Seconds:
     """How long a program in its gap is worth its memory, if without it `loss` seconds are lost when it comes back."""
     if not program.context:
         return 0.0
-    learned, tenant = view.learned, program.key.tenant
-    even = loss * (1 + learned.company.value) * learned.newcomer.value / program.context
+    even = loss * wanted(view, engine) * (engine.account.capacity + engine.spec.offload_tokens) / program.context
     if program.expected_gap is not None:
         return SLACK * program.expected_gap if program.expected_gap <= even else 0.0
+    learned, tenant = view.learned, program.key.tenant
     returns = learned.workflow(tenant, program.workflow).returns(program.served).value
     return best_ttl(learned.gaps.curve(tenant, program.gap_tools), returns, even)
+
+
+def wanted(view: View, engine: EngineState) -> float:
+    """What a newcomer holds over what a member holds, at most 1: how much less a loss is than what it keeps out."""
+    held = engine.account.occupied
+    return min(1.0, view.learned.newcomer.value * len(engine.members) / held) if held else 1.0
 
 
 def best_ttl(curve: Sequence[CurvePoint], returns: float, even: Seconds) -> Seconds:

@@ -61,16 +61,14 @@ def test_the_curve_is_the_distribution_and_its_truncated_mean() -> None:
             assert point.mean == pytest.approx(5 * (1 - math.exp(-point.seconds / 5)), abs=0.5)
 
 
-def resting(engine: EngineSpec, newcomer: int = 4_000) -> tuple[View, EngineState]:
-    """An engine where calls run alone, and that all gaps after bash take 10 s and end with a return."""
+def resting(engine: EngineSpec) -> tuple[View, EngineState]:
+    """An engine, and that all gaps after bash take 10 s and end with a return."""
     state = an_engine("a", engine)
     view = a_view(state)
     for _ in range(400):
         view.learned.gaps.observe("default", ("bash",), 10.0)
     for _ in range(200):
         view.learned.workflow("default", "").second.add(1.0)
-    view.learned.newcomer.add(newcomer)
-    view.learned.company.add(1)
     return view, state
 
 
@@ -80,39 +78,30 @@ def a_rest(context: int) -> Program:
     return program
 
 
-@pytest.mark.parametrize(("newcomer", "kept"), [(4_000, False), (6_000, True)])
-def test_a_gap_is_kept_if_its_loss_would_hold_up_more_than_the_newcomers_it_keeps_out(
-    newcomer: int, kept: bool
-) -> None:
-    """Its prefill takes 4 s, for itself and one other; in its 10 s it keeps as many newcomers out as fit in its room."""
-    view, engine = resting(SLOW, newcomer)
+@pytest.mark.parametrize(("memory", "kept"), [(8_000, False), (12_000, True)])
+def test_a_gap_is_kept_if_its_loss_would_cost_all_the_memory_more(memory: int, kept: bool) -> None:
+    """Its prefill takes a second for each thousand tokens, for which all of the memory waits."""
+    view, engine = resting(replace(SLOW, kv_tokens=memory))
     assert (BreakEven().at_finish(view, a_rest(4_000), engine) >= 10.0) == kept
     assert (BreakEven(loss=2.0).at_finish(view, a_rest(4_000), engine)) >= 10.0
 
 
-def test_a_long_context_pays_for_all_the_short_programs_that_it_keeps_out() -> None:
-    view, engine = resting(SLOW, newcomer=1_000)
-    assert BreakEven().at_finish(view, a_rest(50_000), engine) == 0.0
-    view.learned.company.add(19)
-    assert BreakEven().at_finish(view, a_rest(50_000), engine) >= 10.0, "its prefill would hold up many"
-
-
 @pytest.mark.parametrize(("context", "kept"), [(1_000, False), (6_000, True)])
 def test_attention_makes_long_contexts_worth_more_memory_for_each_token(context: int, kept: bool) -> None:
-    view, engine = resting(replace(SLOW, cost=StepCost(0.0, 1e-3, prefill_attention=2e-7)))
+    view, engine = resting(replace(SLOW, kv_tokens=8_000, cost=StepCost(0.0, 1e-3, prefill_attention=2e-7)))
     assert (BreakEven().at_finish(view, a_rest(context), engine) >= 10.0) == kept
 
 
 @pytest.mark.parametrize(("gap", "ttl"), [(5.0, 7.5), (20.0, 0.0)])
 def test_an_announced_gap_is_kept_whole_or_not_at_all(gap: float, ttl: float) -> None:
-    view, engine = resting(SLOW, newcomer=6_000)
+    view, engine = resting(replace(SLOW, kv_tokens=12_000))
     program = a_rest(4_000)
     program.expected_gap = gap
     assert BreakEven().at_finish(view, program, engine) == ttl
 
 
 def test_what_comes_back_from_a_tier_is_not_worth_a_pin() -> None:
-    view, engine = resting(replace(SLOW, offload_tokens=100_000, offload_tokens_per_s=1e5))
+    view, engine = resting(replace(SLOW, kv_tokens=12_000, offload_tokens=100_000, offload_tokens_per_s=1e5))
     assert BreakEven().at_finish(view, a_rest(4_000), engine) == 0.0
 
 
