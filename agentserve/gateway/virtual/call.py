@@ -16,7 +16,8 @@ from agentserve.config import Limits
 from agentserve.gateway.call import KEEP_ALIVE
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.errors import ApiError, send_error
-from agentserve.gateway.identity import Headers, Identity
+from agentserve.gateway.identity import Identity
+from agentserve.gateway.ids import Headers
 from agentserve.gateway.request import Request
 from agentserve.gateway.virtual.model import VirtualModel
 from agentserve.gateway.virtual.step import StepFailedError, run_step
@@ -145,7 +146,8 @@ class VirtualCall:
             return
         conclusion = await self._conclusion
         if self._is_failure(conclusion):
-            await send_error(send, self._error())
+            error = self._error()
+            await send_error(send, error.status, error.body())
             return
         body = json.dumps(self._completion(conclusion)).encode()
         await _send(send, [(b"content-type", b"application/json"), *self._own_headers(conclusion)], body)
