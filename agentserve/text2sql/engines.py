@@ -37,6 +37,8 @@ class Fleet:
     block_size: Tokens = 32
     max_model_len: Tokens = 2048
     emulated: bool = False
+    speed: float = 1.0
+    """Seconds of an emulated engine that pass in a second of the clock."""
 
     @asynccontextmanager
     async def up(self, logs: Path, progress: Progress) -> AsyncIterator[Engines]:
@@ -115,7 +117,7 @@ class EmulatedEngines:
     def __init__(self, fleet: Fleet) -> None:
         self._engines = [
             InProcessEngine(EngineId(name), _emulation(fleet, speed), MODEL_NAME)
-            for name, speed in ((FAST, 1.0), (SLOW, fleet.share))
+            for name, speed in ((FAST, fleet.speed), (SLOW, fleet.speed * fleet.share))
         ]
 
     async def start(self, progress: Progress) -> None:

@@ -160,8 +160,7 @@ class _Run:
         return f"Stored values: {', '.join(lines)}" if lines else ""
 
     async def _candidates(self, schema: Schema, hints: str) -> list[Candidate]:
-        examples = "\n".join(f"Question: {pair.text}\n{pair.sql};" for pair in self._examples())
-        parts = (f"Schema:\n{schema}", examples, hints, self._question)
+        parts = (f"Schema:\n{schema}", hints, self._examples(), f"{self._question}\nSQL:")
         templates = [GENERATORS[number % len(GENERATORS)] for number in range(self.settings.candidates)]
         answers = await self._ask(Stage.CANDIDATE, [parts] * len(templates), templates)
         return [await self._try(answer) for answer in answers]
@@ -171,9 +170,8 @@ class _Run:
         for _ in range(self.settings.max_revise):
             if any(candidate.useful for candidate in candidates):
                 return
-            [answer] = await self._ask(
-                Stage.REVISE, [(f"Schema:\n{schema}", hints, self._question, f"Query: {candidates[-1]}")]
-            )
+            failed = f"{self._question}\nQuery: {candidates[-1]}\nSQL:"
+            [answer] = await self._ask(Stage.REVISE, [(f"Schema:\n{schema}", hints, self._examples(), failed)])
             candidates.append(await self._try(answer))
 
     async def _choose(self, candidates: Sequence[Candidate]) -> Candidate:
@@ -202,11 +200,11 @@ class _Run:
     def _question(self) -> str:
         return f"Question: {self.task.text}"
 
-    def _examples(self) -> list[Pair]:
+    def _examples(self) -> str:
         """Those that have most words in common with the question; the best comes last, next to it."""
         words = set(replies.words_of(self.task.text.lower(), 50))
         ranked = sorted(self.task.examples, key=lambda pair: len(words & set(replies.words_of(pair.text.lower(), 50))))
-        return ranked[-SHOWN_EXAMPLES:]
+        return "\n".join(f"Question: {pair.text}\nSQL: {pair.sql};" for pair in ranked[-SHOWN_EXAMPLES:])
 
     async def _try(self, answer: str) -> Candidate:
         """Runs the SQL of an answer, aside, so that nothing else waits for the database."""

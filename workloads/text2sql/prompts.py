@@ -50,15 +50,15 @@ class Template:
 
 
 _LIBRARY = """\
-authors(id INTEGER, name TEXT, country TEXT)
+authors(id INTEGER, name TEXT, country TEXT [Italy/Mali])
 books(id INTEGER, title TEXT, author_id INTEGER -> authors.id, year INTEGER, pages INTEGER)
-members(id INTEGER, name TEXT, city TEXT, joined TEXT)
+members(id INTEGER, name TEXT, city TEXT [Rome/Oslo], joined TEXT)
 loans(id INTEGER, book_id INTEGER -> books.id, member_id INTEGER -> members.id, taken TEXT, returned TEXT)"""
 
 _RULES = """\
 Rules for the SQL:
 - The database is SQLite. Write exactly one SELECT statement and end it with a semicolon.
-- Use only tables and columns of the given schema. An arrow shows which column a foreign key refers to: join on it.
+- Use only tables and columns of the given schema. An arrow shows which column a foreign key refers to: join on it. Brackets show values.
 - Return only the columns that the question asks for, in the order in which it names them.
 - Write values exactly as they are given to you. Dates are text such as '2023-05-17' and compare as text.
 - Count with COUNT(*), and count different things with COUNT(DISTINCT column).
@@ -103,10 +103,10 @@ Example of a schema:
 {_LIBRARY}
 Question: How many books have more than 300 pages?
 Parts: books -> FROM books; more than 300 pages -> WHERE pages > 300; how many -> COUNT(*)
-SELECT COUNT(*) FROM books WHERE pages > 300;
+SQL: SELECT COUNT(*) FROM books WHERE pages > 300;
 Question: Which author wrote the most books?
 Parts: books of each author -> JOIN, GROUP BY; the most -> ORDER BY COUNT(*) DESC LIMIT 1; which author -> name
-SELECT a.name FROM authors a JOIN books b ON b.author_id = a.id GROUP BY a.id ORDER BY COUNT(*) DESC LIMIT 1;"""
+SQL: SELECT a.name FROM authors a JOIN books b ON b.author_id = a.id GROUP BY a.id ORDER BY COUNT(*) DESC LIMIT 1;"""
 
 _PLAN = f"""\
 You translate questions into SQL. Plan as a database would: which tables are scanned, how they are joined, which rows are
@@ -118,10 +118,10 @@ Example of a schema:
 {_LIBRARY}
 Question: How many members joined in each city?
 Plan: scan members; group by city; output city and the count
-SELECT city, COUNT(*) FROM members GROUP BY city;
+SQL: SELECT city, COUNT(*) FROM members GROUP BY city;
 Question: What is the average number of pages of books by authors from Italy?
 Plan: scan authors, keep Italy; join books; average pages
-SELECT AVG(b.pages) FROM books b JOIN authors a ON b.author_id = a.id WHERE a.country = 'Italy';"""
+SQL: SELECT AVG(b.pages) FROM books b JOIN authors a ON b.author_id = a.id WHERE a.country = 'Italy';"""
 
 _REVISE = f"""\
 You repair SQL. You are given a schema, a question, a query that failed and what the database said of it. Find the
@@ -130,9 +130,9 @@ that does; if it returned nothing, look at the values in its conditions; if it t
 
 {_RULES}
 
-Example: SELECT nam FROM members; failed with: no such column: nam. Corrected: SELECT name FROM members;
-Example: SELECT title FROM books JOIN author ON author_id = author.id; failed with: no such table: author. Corrected:
-SELECT title FROM books JOIN authors ON author_id = authors.id;"""
+Question: Who joined in 2023?
+Query: SELECT nam FROM members WHERE joined >= '2023-01-01' -> failed: no such column: nam
+SQL: SELECT name FROM members WHERE joined >= '2023-01-01';"""
 
 _UNIT_TESTS = """\
 You write unit tests for SQL. You are given a question and several candidate queries with their results. Write up to three
@@ -164,7 +164,7 @@ TEMPLATES: Mapping[Stage, Template] = {
     Stage.KEYWORDS: Template(_KEYWORDS, 24, stop=("\n",)),
     Stage.RETRIEVE: Template(_RETRIEVE, 4, stop=("\n",)),
     Stage.CANDIDATE: Template(_DIVIDE, 72, 0.4, stop=(";",)),
-    Stage.REVISE: Template(_REVISE, 72, 0.8, stop=(";",)),
+    Stage.REVISE: Template(_REVISE, 72, 0.6, stop=(";",)),
     Stage.UNIT_TESTS: Template(_UNIT_TESTS, 60, 0.4),
     Stage.EVALUATE: Template(_EVALUATE, 8, stop=("\n",)),
     Stage.SELECT: Template(_SELECT, 4, stop=("\n",)),

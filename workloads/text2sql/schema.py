@@ -15,6 +15,8 @@ from workloads.text2sql.sandbox import connect
 VALUES = 60
 """Distinct values of a text column that are kept to be found again."""
 LONGEST_VALUE = 40
+SHOWN_VALUES = 2
+"""Of a column, in a prompt."""
 ALIKE = 0.75
 """A word and a value that are at least so similar may mean the same."""
 
@@ -28,6 +30,16 @@ class Column:
     references: str = ""
     values: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        shown = "/".join(value for value in self.values[:SHOWN_VALUES])
+        words = [
+            self.name,
+            self.type,
+            f"-> {self.references}" if self.references else "",
+            f"[{shown}]" if shown else "",
+        ]
+        return " ".join(filter(None, words))
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -37,11 +49,7 @@ class Table:
     columns: tuple[Column, ...]
 
     def __str__(self) -> str:
-        parts = (
-            f"{column.name} {column.type}{f' -> {column.references}' if column.references else ''}"
-            for column in self.columns
-        )
-        return f"{self.name}({', '.join(parts)})"
+        return f"{self.name}({', '.join(map(str, self.columns))})"
 
 
 @dataclass(frozen=True, slots=True)

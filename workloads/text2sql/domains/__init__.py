@@ -4,4 +4,6 @@ from workloads.text2sql.domains.bank import BANK
 from workloads.text2sql.domains.hospital import HOSPITAL
 from workloads.text2sql.domains.shop import SHOP
 
+__all__ = ["BANK", "DOMAINS", "HOSPITAL", "SHOP"]
+
 DOMAINS = (SHOP, BANK, HOSPITAL)
