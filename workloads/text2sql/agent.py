@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 from agentserve.client import Answer, AsyncProgram
 from workloads.text2sql import replies
 from workloads.text2sql.domain import Pair
-from workloads.text2sql.prompts import GENERATORS, TEMPLATES, Messages, Stage, Template
+from workloads.text2sql.prompts import GENERATORS, TEMPLATES, Stage, Template
 from workloads.text2sql.sandbox import Row, Sandbox, SqlError
 from workloads.text2sql.schema import Match, Schema
 
@@ -77,8 +77,8 @@ class Candidate:
 
     @property
     def useful(self) -> bool:
-        """Whether it ran and found something."""
-        return bool(self.rows)
+        """Whether it ran and found something: a row of NULLs is what an aggregate of nothing gives."""
+        return any(cell is not None for row in self.rows for cell in row)
 
     def __str__(self) -> str:
         shown = "; ".join(", ".join(map(str, row)) for row in self.rows[:SHOWN_ROWS])
@@ -142,17 +142,17 @@ class _Run:
     async def _schema(self) -> Schema:
         """The tables that the model names, and those that the question itself does."""
         schema = self.task.schema
-        [answer] = await self._ask(Stage.SCHEMA, [(f"Schema:\n{schema}", self._question)])
+        [answer] = await self._ask(Stage.SCHEMA, [[f"Schema:\n{schema}\n\n{self._question}"]])
         words = set(answer.replace(",", " ").split())
         return schema.only({*words, *schema.named_in(self.task.text)})
 
     async def _hints(self) -> str:
         """The stored values that the question's words mean."""
-        [answer] = await self._ask(Stage.KEYWORDS, [(self._question,)])
+        [answer] = await self._ask(Stage.KEYWORDS, [[self._question]])
         found = [word for word in replies.words_of(answer, 20) if word.lower() in self.task.text.lower()]
         words = list(dict.fromkeys([*found, *replies.words_of(self.task.text, 20)]))
         matches = self.task.schema.matches(words)[: self.settings.keywords]
-        answers = await self._ask(Stage.RETRIEVE, [(self._question, _choices(match)) for match in matches])
+        answers = await self._ask(Stage.RETRIEVE, [[f"{self._question}\n\n{_choices(match)}"] for match in matches])
         lines = [
             f"{match.column} = '{match.values[(replies.number_of(answer, len(match.values)) or 1) - 1]}'"
             for match, answer in zip(matches, answers, strict=True)
@@ -160,9 +160,9 @@ class _Run:
         return f"Stored values: {', '.join(lines)}" if lines else ""
 
     async def _candidates(self, schema: Schema, hints: str) -> list[Candidate]:
-        parts = (f"Schema:\n{schema}", hints, self._examples(), f"{self._question}\nSQL:")
+        turns = self._turns(f"Schema:\n{schema}\n{hints}", self._question)
         templates = [GENERATORS[number % len(GENERATORS)] for number in range(self.settings.candidates)]
-        answers = await self._ask(Stage.CANDIDATE, [parts] * len(templates), templates)
+        answers = await self._ask(Stage.CANDIDATE, [turns] * len(templates), templates)
         return [await self._try(answer) for answer in answers]
 
     async def _revise(self, candidates: list[Candidate], schema: Schema, hints: str) -> None:
@@ -170,8 +170,8 @@ class _Run:
         for _ in range(self.settings.max_revise):
             if any(candidate.useful for candidate in candidates):
                 return
-            failed = f"{self._question}\nQuery: {candidates[-1]}\nSQL:"
-            [answer] = await self._ask(Stage.REVISE, [(f"Schema:\n{schema}", hints, self._examples(), failed)])
+            failed = f"{self._question}\nQuery: {candidates[-1]}"
+            [answer] = await self._ask(Stage.REVISE, [self._turns(f"Schema:\n{schema}\n{hints}", failed)])
             candidates.append(await self._try(answer))
 
     async def _choose(self, candidates: Sequence[Candidate]) -> Candidate:
@@ -182,7 +182,7 @@ class _Run:
         if len(distinct) > 1 and self.settings.unit_tests:
             passes = await self._tests(numbered, len(distinct))
         scored = _numbered(f"{candidate} ({passes[number]} passed)" for number, candidate in enumerate(distinct, 1))
-        [answer] = await self._ask(Stage.SELECT, [(self._question, scored)], final=True)
+        [answer] = await self._ask(Stage.SELECT, [[f"{self._question}\n\n{scored}"]], final=True)
         able = [number for number, candidate in enumerate(distinct, 1) if candidate.useful] or [1]
         most = max(passes[number] for number in able)
         best = [number for number in able if passes[number] == most]
@@ -191,20 +191,24 @@ class _Run:
 
     async def _tests(self, numbered: str, count: int) -> Counter[int]:
         """How many unit tests each candidate passes."""
-        [answer] = await self._ask(Stage.UNIT_TESTS, [(self._question, numbered)])
+        [answer] = await self._ask(Stage.UNIT_TESTS, [[f"{self._question}\n\n{numbered}"]])
         tests = replies.lines_of(answer, self.settings.unit_tests)
-        answers = await self._ask(Stage.EVALUATE, [(self._question, numbered, f"Test: {test}") for test in tests])
+        answers = await self._ask(
+            Stage.EVALUATE, [[f"{self._question}\n\n{numbered}\n\nTest: {test}"] for test in tests]
+        )
         return Counter(number for answer in answers for number in replies.passed(answer, count))
 
     @property
     def _question(self) -> str:
         return f"Question: {self.task.text}"
 
-    def _examples(self) -> str:
-        """Those that have most words in common with the question; the best comes last, next to it."""
+    def _turns(self, opening: str, asked: str) -> list[str]:
+        """What is asked, after the solved questions that have most words in common with it, the best of them last."""
         words = set(replies.words_of(self.task.text.lower(), 50))
         ranked = sorted(self.task.examples, key=lambda pair: len(words & set(replies.words_of(pair.text.lower(), 50))))
-        return "\n".join(f"Question: {pair.text}\nSQL: {pair.sql};" for pair in ranked[-SHOWN_EXAMPLES:])
+        shown = [text for pair in ranked[-SHOWN_EXAMPLES:] for text in (f"Question: {pair.text}", f"{pair.sql};")]
+        first, *rest = [*shown, asked]
+        return [f"{opening}\n\n{first}", *rest]
 
     async def _try(self, answer: str) -> Candidate:
         """Runs the SQL of an answer, aside, so that nothing else waits for the database."""
@@ -230,14 +234,15 @@ class _Run:
         templates = templates or [TEMPLATES[stage]] * len(prompts)
         if not prompts:
             return []
-        asked = [template.messages(*parts) for template, parts in zip(templates, prompts, strict=True)]
+        asked = [template.messages(turns) for template, turns in zip(templates, prompts, strict=True)]
         fields = {"model": self.settings.model, "seed": self._seed(stage), **templates[0].fields()}
         began = self.clock()
         if final:
             answers = [await self.program.chat(asked[0], stage=stage, final=True, **fields)]
         else:
             answers = await self.program.chats(asked, stage=stage, **fields)
-        self.calls += _stage_calls(stage, began, asked, answers)
+        shares = [template.share(turns) for template, turns in zip(templates, prompts, strict=True)]
+        self.calls += _stage_calls(stage, began, shares, answers)
         return [answer.text for answer in answers]
 
     def _seed(self, stage: Stage) -> int:
@@ -260,12 +265,11 @@ def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _stage_calls(
-    stage: Stage, began: Seconds, asked: Sequence[Messages], answers: Sequence[Answer]
+    stage: Stage, began: Seconds, shares: Sequence[float], answers: Sequence[Answer]
 ) -> Iterator[StageCall]:
-    for messages, answer in zip(asked, answers, strict=True):
+    for share, answer in zip(shares, answers, strict=True):
         usage: dict[str, Any] = answer.get("usage") or {}
         details: dict[str, Any] = usage.get("prompt_tokens_details") or {}
-        sizes = [len(message["content"]) for message in messages]
         yield StageCall(
             stage,
             began,
@@ -274,5 +278,5 @@ def _stage_calls(
             details.get("cached_tokens") or 0,
             usage.get("completion_tokens") or 0,
             answer.engine or "",
-            sizes[0] / sum(sizes),
+            share,
         )
