@@ -68,9 +68,8 @@ def rejected(reject: Reject, last_failure: str) -> ApiError:
     return ApiError(status, message, code=code)
 
 
-async def send_error(send: Send, error: ApiError) -> None:
-    """Answers a request with an error."""
-    body = error.body()
+async def send_error(send: Send, status: int, body: bytes) -> None:
+    """Answers a request with an error's body."""
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
