@@ -165,7 +165,7 @@ def _first(looks: tuple[Look, ...], headers: Headers, body: Body) -> Name | None
 
 
 def _name(program: str, source: Source, parent: str = "", final: bool = False) -> Name | None:
-    return Name(program, source, parent, final) if foreign(program) else None
+    return Name(program, source, foreign(parent), final) if foreign(program) else None
 
 
 def _id(headers: Headers, name: bytes) -> str:
