@@ -7,7 +7,6 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -31,14 +30,13 @@ from agentserve.engines.emulation.bodies import (
 from agentserve.engines.emulation.clock import EngineClock
 from agentserve.engines.emulation.exchange import StreamedExchange, WholeExchange
 from agentserve.engines.emulation.faults import Fault, Garbage, ServerError
+from agentserve.engines.emulation.pins import PinRoutes
 from agentserve.engines.emulation.text import TOKEN_BYTES, extents, tokenize
 from agentserve.engines.emulation.wires.base import Json, Wire
 from agentserve.engines.emulation.wires.completions import ChatWire, CompletionWire
 from agentserve.engines.emulation.wires.messages import MessagesWire
 from agentserve.engines.emulation.wires.responses import ResponsesWire
-from agentserve.vllm_plugin.control import BadOrderError, Message, parse_message
 from agentserve.vllm_plugin.ticket import BadValueError, Ticket, parse_ticket
-from scheduler.events import PinOutcome
 from scheduler.types import Tokens
 from simulator.engine import EngineConfig
 from simulator.request import Request as Call
@@ -76,7 +74,7 @@ class EmulatedApp:
         self._clock = clock
         self._engine = clock.engine
         self._fault = fault
-        self._ignored = 0
+        self._pins = PinRoutes(clock)
         self._responses: OrderedDict[str, list[bytes]] = OrderedDict()
         """The contexts that responses ended with, by id."""
         self.asgi = Starlette(
@@ -92,9 +90,7 @@ class EmulatedApp:
                 Route("/v1/responses", self._respond, methods=["POST"]),
                 Route("/v1/messages", self._message, methods=["POST"]),
                 Route("/v1/messages/count_tokens", self._count, methods=["POST"]),
-                Route("/agentserve/v1/plugin", self._plugin),
-                Route("/agentserve/v1/pins", self._get_pins, methods=["GET"]),
-                Route("/agentserve/v1/pins", self._set_pins, methods=["POST"]),
+                *self._pins.routes,
             ],
             exception_handlers={_RefusedError: _refuse},
         )
@@ -243,48 +239,8 @@ class EmulatedApp:
         try:
             return parse_ticket(body.vllm_xargs or {})
         except BadValueError:
-            self._ignored += 1
+            self._pins.ignored += 1
             return None
-
-    async def _plugin(self, request: Request) -> Response:
-        own = version("agentserve")
-        return JSONResponse({"plugin": "agentserve", "version": own, "vllm": "emulated", "guard": self._config.guard})
-
-    async def _get_pins(self, request: Request) -> Response:
-        since = request.query_params.get("since")
-        if since is not None and not (since.isascii() and since.isdigit() and len(since) < 20):
-            return JSONResponse({"error": "'since' must be a report's number, 0 or more"}, status_code=400)
-        return await self._pins(Message(since=None if since is None else int(since)))
-
-    async def _set_pins(self, request: Request) -> Response:
-        try:
-            return await self._pins(parse_message(await request.body()))
-        except BadOrderError as error:
-            return JSONResponse({"error": str(error)}, status_code=400)
-
-    async def _pins(self, message: Message) -> Response:
-        for order in message.pins:
-            self._engine.retain(order.program, order.ttl, self._clock.now)
-        await self._clock.between_steps()
-        now, retention = self._clock.now, self._engine.retention
-        reports = self._engine.reports_since(retention.cursor if message.since is None else message.since, now)
-        return JSONResponse(
-            {
-                "cursor": retention.cursor,
-                "reports": [report._asdict() for report in reports],
-                "protected_tokens": retention.protected_blocks * self._config.block_size,
-                "protected_blocks": retention.protected_blocks,
-                "free_blocks": self._engine.free_blocks,
-                "total_blocks": self._config.num_blocks,
-                "block_size": self._config.block_size,
-                "counters": {
-                    **{outcome.value: retention.counters[outcome] for outcome in PinOutcome},
-                    "released": retention.released,
-                    "ignored": self._ignored,
-                },
-                "guard": self._config.guard,
-            }
-        )
 
 
 def _priority(request: Request) -> int:
