@@ -55,4 +55,4 @@ lock: setup ## pin the dependencies anew
 	scripts/lock.sh
 
 clean: ## remove what the targets made, the model included
-	rm -rf .venv .models .demo .tournament .compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-clients .models .demo .tournament .compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -236,6 +236,7 @@ class Brain:
             stops=event.stops,
             stage=event.stage,
             deadline=event.deadline,
+            priority=event.priority,
         )
         call.expect(self._expected_output(event))
         return call

@@ -53,6 +53,8 @@ class CallArrived:
     """A `CallFirstToken` will come; there is none for an answer that comes in one piece."""
     stops: bool = False
     """It has stop strings. An engine that ends a call by one does not set the pin that travelled with it."""
+    priority: int = 0
+    """The client's word among the calls of its tenant: larger goes first."""
 
 
 @dataclass(frozen=True, slots=True)

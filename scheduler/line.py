@@ -19,7 +19,7 @@ HEAD = 64
 
 
 class Line:
-    """A list sorted by (aged first, tenant's turn, order's key, arrival), without those of them that move with time."""
+    """A list sorted by (aged first, tenant's turn, client's priority, order's key, arrival), without those of them that move with time."""
 
     def __init__(self) -> None:
         self._calls: list[Call] = []
@@ -60,7 +60,7 @@ class Line:
         """Puts a call in its place."""
         order = 0.0 if policies.order.moving else policies.order.key(view, call)
         turn = 0.0 if policies.fairness.moving else policies.fairness.turn(view, call)
-        call.key = (not call.aged, turn, order, call.sequence)
+        call.key = (not call.aged, turn, -call.priority, order, call.sequence)
         insort(self._calls, call, key=_place)
 
     def leave(self, call: Call) -> None:
@@ -107,7 +107,7 @@ def _ordered(calls: Sequence[Call], order: Order, view: View) -> tuple[Call, ...
         return tuple(calls)
 
     def place(call: Call) -> tuple[float, ...]:
-        aged, turn, _, sequence = call.key
-        return aged, turn, order.key(view, call), sequence
+        aged, turn, priority, _, sequence = call.key
+        return aged, turn, priority, order.key(view, call), sequence
 
     return (*sorted(calls[:HEAD], key=place), *calls[HEAD:])

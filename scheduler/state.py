@@ -86,6 +86,8 @@ class Call:
     stops: bool
     stage: str
     deadline: Seconds | None
+    priority: int = 0
+    """The client's word among the calls of its tenant: larger goes first."""
     key: tuple[float, ...] = ()
     """Its place in the waiting line."""
     aged: bool = False

@@ -38,6 +38,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   install
   printf '%s' "$wanted" >"$stamp"
 fi
+engine_runs_here && scripts/clients.sh
 if engine_runs_here && [ ! -f .models/smollm2/model.safetensors ]; then
   say "preparing the small model (20 s)"
   "$venv/bin/python" -P -m agentserve.engines.demo_model .models/smollm2 >/dev/null 2>&1 ||

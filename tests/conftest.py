@@ -1,1 +1,1 @@
-pytest_plugins = ["tests.engine_fixture"]
+pytest_plugins = ["tests.engine_fixture", "tests.gateway_fixture"]

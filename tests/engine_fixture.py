@@ -83,6 +83,7 @@ def _environment() -> dict[str, str]:
         **os.environ,
         PLUGINS_VARIABLE: plugins_value(os.environ),
         "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_ENABLE_RESPONSES_API_STORE": "1",
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
     }

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
@@ -18,7 +11,7 @@ from openai.types.chat import ChatCompletionFunctionToolParam
 
 from scheduler.log import replay as replay_log
 from tests.engine_fixture import RealEngine
-from tests.gateway.test_process import until_ready
+from tests.gateway_fixture import Gateway
 from workloads.arrivals import poisson
 from workloads.client import replay
 from workloads.generate import SMALL, generate
@@ -38,38 +31,6 @@ TOOL: ChatCompletionFunctionToolParam = {
         },
     },
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Gateway:
-    url: str
-    log: Path
-    process: subprocess.Popen[bytes]
-
-    def events(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()[1:]]
-
-
-@pytest.fixture
-def gateway(vllm_engine: RealEngine, tmp_path: Path) -> Iterator[Gateway]:
-    """A gateway process attached to the running engine."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    engine = {"name": "real", "url": vllm_engine.url, "priority": True}
-    config = {
-        "listen": f"127.0.0.1:{port}",
-        "event_log": str(tmp_path / "events.jsonl"),
-        "pools": [{"model": vllm_engine.model, "engines": [engine]}],
-    }
-    file = tmp_path / "agentserve.yaml"
-    file.write_text(json.dumps(config))
-    process = subprocess.Popen([sys.executable, "-P", "-m", "agentserve", "serve", "--config", str(file)])
-    try:
-        until_ready(f"http://127.0.0.1:{port}")
-        yield Gateway(f"http://127.0.0.1:{port}", tmp_path / "events.jsonl", process)
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.engine
@@ -119,7 +80,5 @@ async def test_the_tool_a_real_model_calls_is_recognised(
         if isinstance(answer, AsyncStream):
             async for _ in answer:
                 pass
-    gateway.process.send_signal(signal.SIGTERM)
-    gateway.process.wait(30)
-    finished = [event for event in gateway.events() if event["event"] == "CallFinished"]
-    assert [event.get("tools") for event in finished] == [["list_files"]]
+    gateway.stop()
+    assert gateway.tools() == [["list_files"]]

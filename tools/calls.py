@@ -1,4 +1,4 @@
-"""Which tools a response calls, in the two APIs' words and in a bash block.
+"""Which tools a response calls, in the three APIs' words and in a bash block.
 
 The accumulators take parsed JSON as it comes from an engine. What does not have the expected shape is passed over:
 a response that nobody understands calls no tool.
@@ -12,6 +12,10 @@ from tools.fence import BashBlock
 from tools.names import clip
 
 _MAX_CALLS = 128
+_RESPONSES_CALLS = frozenset(
+    {"function_call", "custom_tool_call", "local_shell_call", "shell_call", "apply_patch_call"}
+)
+"""Output items of the Responses API that the client has to run; those without a name are called by their type."""
 
 
 class _Calls:
@@ -100,6 +104,36 @@ class AnthropicCalls(_Calls):
             self.text(block.get("text"))
 
 
+class ResponsesCalls(_Calls):
+    """Reads the events of a streamed response of OpenAI's Responses API, or the output items of a whole one."""
+
+    __slots__ = ()
+
+    def feed(self, event: object) -> None:
+        """Reads one event (`response.output_item.added` and `response.output_text.delta`; others are passed over)."""
+        if not isinstance(event, Mapping):
+            return
+        index = event.get("output_index")
+        if event.get("type") == "response.output_item.added" and isinstance(index, int):
+            self._read_item(event.get("item"), index)
+        elif event.get("type") == "response.output_text.delta":
+            self.text(event.get("delta"))
+
+    def feed_response(self, response: object) -> None:
+        """Reads a whole response."""
+        if not isinstance(response, Mapping):
+            return
+        for index, item in enumerate(_items(response.get("output"))):
+            self._read_item(item, index)
+            if isinstance(item, Mapping) and item.get("type") == "message":
+                for piece in _texts(item.get("content")):
+                    self.text(piece)
+
+    def _read_item(self, item: object, index: int) -> None:
+        if isinstance(item, Mapping) and item.get("type") in _RESPONSES_CALLS:
+            self._call(index, item.get("name") or item.get("type"))
+
+
 def openai_tools(message: object) -> tuple[str, ...]:
     """The tools that a whole chat completion's `message` calls."""
     calls = OpenAICalls()
@@ -111,6 +145,13 @@ def anthropic_tools(message: object) -> tuple[str, ...]:
     """The tools that a whole message of Anthropic's API calls."""
     calls = AnthropicCalls()
     calls.feed_message(message)
+    return calls.tools()
+
+
+def responses_tools(response: object) -> tuple[str, ...]:
+    """The tools that a whole response of the Responses API calls."""
+    calls = ResponsesCalls()
+    calls.feed_response(response)
     return calls.tools()
 
 

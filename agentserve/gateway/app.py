@@ -12,27 +12,37 @@ from agentserve.gateway.control import control_routes
 from agentserve.gateway.errors import ApiError
 from agentserve.gateway.fleet import Fleet
 from agentserve.gateway.inference import Inference
-from agentserve.gateway.request import CHAT, COMPLETIONS
+from agentserve.gateway.passthrough import PASSED, Passthrough
+from agentserve.gateway.protocols import PROTOCOLS, protocol_of
+from agentserve.gateway.scoped import scoped
 
 DESCRIPTION = f"""\
-Control and administration. `POST {CHAT}` and `POST {COMPLETIONS}` are OpenAI's, and are handled apart from these
-routes; the headers `x-agentserve-program`, `-parent`, `-stage`, `-workflow`, `-deadline-ms` and `-final` tell the
-gateway what it cannot know.
+Control and administration. The inference routes are OpenAI's, Anthropic's and vLLM's, and are handled apart from these:
+`POST` to {", ".join(f"`{path}`" for path in (*PROTOCOLS, *PASSED))}. The headers `x-agentserve-program`, `-parent`,
+`-stage`, `-workflow`, `-deadline-ms`, `-priority`, `-expected-output` and `-final` tell the gateway what it cannot
+know; so does a base URL that begins with `/p/PROGRAM`.
 """
 
 
 class Gateway:
     """The application."""
 
-    def __init__(self, fleet: Fleet, inference: Inference) -> None:
+    def __init__(self, fleet: Fleet, inference: Inference, passthrough: Passthrough) -> None:
         self.driver = fleet.driver
         self._inference = inference
+        self._passthrough = passthrough
         self._control = _control_app(fleet)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
-        if scope["type"] == "http" and scope["path"] in (CHAT, COMPLETIONS):
-            await self._inference(scope, receive, send)
+        if scope["type"] != "http":
+            await self._control(scope, receive, send)
+            return
+        scope, program = scoped(scope)
+        if scope["path"] in PROTOCOLS:
+            await self._inference(scope, receive, send, program)
+        elif scope["path"] in PASSED:
+            await self._passthrough(scope, receive, send)
         else:
             await self._control(scope, receive, send)
 
@@ -42,8 +52,9 @@ def _control_app(fleet: Fleet) -> FastAPI:
     app.include_router(control_routes(fleet))
 
     @app.exception_handler(ApiError)
-    async def api_error(_: Request, error: ApiError) -> Response:
-        return Response(error.body(), error.status, media_type="application/json")
+    async def api_error(request: Request, error: ApiError) -> Response:
+        body = protocol_of(request.url.path).error(error)
+        return Response(body, error.status, media_type="application/json")
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:

@@ -6,16 +6,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from agentserve.engines.base import Engine, EngineError, Reply
-from agentserve.gateway.answer import BadAnswerError, read_answer
+from agentserve.gateway.answer import BadAnswerError
 from agentserve.gateway.driver import Driver, Ticket
 from agentserve.gateway.interrupt import CallInterruptedError
 from agentserve.gateway.request import Request
 from agentserve.gateway.stream import StreamReader
 from scheduler.events import FailureReason
-from scheduler.types import Tokens
+from scheduler.types import Tokens, Usage
 
 PassOn = Callable[[bytes], Awaitable[None]]
 """Takes a piece of a stream for the client; returns when more may come."""
+
+Named = Callable[[str, Tokens], None]
+"""Takes the id of an answer that later calls may refer to, and its length, before the client can know it."""
 
 
 class AttemptFailedError(Exception):
@@ -38,11 +41,12 @@ class WholeAnswer:
 class Attempt:
     """The exchange of one request with one engine."""
 
-    def __init__(self, driver: Driver, ticket: Ticket, engine: Engine, request: Request) -> None:
+    def __init__(self, driver: Driver, ticket: Ticket, engine: Engine, request: Request, named: Named) -> None:
         self._driver = driver
         self._ticket = ticket
         self._engine = engine
         self._request = request
+        self._named = named
 
     async def run(self, headers: dict[str, str], body: bytes, pass_on: PassOn) -> WholeAnswer | None:
         """Returns the engine's answer (or refusal), or None once it has passed all of a stream on.
@@ -74,16 +78,19 @@ class Attempt:
     async def _read(self, reply: Reply) -> WholeAnswer:
         body = b"".join([chunk async for chunk in reply.chunks()])
         if reply.status == 200:
-            self._driver.finished(self._ticket, *read_answer(body))
+            answer = self._request.protocol.answer(body)
+            self._note(answer.response, answer.usage)
+            self._driver.finished(self._ticket, answer.usage, answer.tools)
         elif 400 <= reply.status < 500:
             self._driver.failed(self._ticket, FailureReason.REFUSED)
+            body = self._request.protocol.refusal(reply.status, body, self._request.path)
         else:
             said = body[:200].decode(errors="replace")
             raise self._failed(FailureReason.ENGINE_ERROR, f"it answered with status {reply.status}: {said}")
         return WholeAnswer(reply.status, reply.headers.get("content-type", "application/json"), body)
 
     async def _relay(self, reply: Reply, pass_on: PassOn) -> None:
-        reader = StreamReader(self._request.wants_usage, reads_text=not self._request.has_tools)
+        reader = self._request.protocol.reader(self._request.wants_usage, reads_text=not self._request.has_tools)
         progress = _Progress(self._driver, self._ticket)
         relayed = False
         async for chunk in reply.chunks():
@@ -91,6 +98,8 @@ class Attempt:
             if reader.error and not relayed and reader.error_status >= 500:
                 raise self._failed(FailureReason.ENGINE_ERROR, reader.error)
             progress.note(reader)
+            if reader.done:
+                self._note(reader.response, reader.usage)
             if data:
                 relayed = True
                 await pass_on(data)
@@ -104,6 +113,10 @@ class Attempt:
             self._driver.finished(self._ticket, reader.usage, reader.tools)
         else:
             raise self._failed(FailureReason.ENGINE_LOST, "it ended its stream before the answer was complete")
+
+    def _note(self, response: str, usage: Usage | None) -> None:
+        if response:
+            self._named(response, usage.output if usage else 0)
 
     def _failed(self, reason: FailureReason, what: str) -> AttemptFailedError:
         return AttemptFailedError(reason, f"engine {self._engine.name}: {what}")

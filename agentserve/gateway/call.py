@@ -11,16 +11,18 @@ from starlette.types import Receive, Send
 
 from agentserve.config import Limits
 from agentserve.gateway.attempt import Attempt, AttemptFailedError, WholeAnswer
+from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.errors import ApiError, rejected
-from agentserve.gateway.identity import Headers, Identity
+from agentserve.gateway.identity import Identity
+from agentserve.gateway.ids import Headers
 from agentserve.gateway.interrupt import CallInterruptedError, Cause
 from agentserve.gateway.outbox import Outbox
 from agentserve.gateway.request import Request
 from agentserve.gateway.upstream import engine_body, engine_headers
 from scheduler.actions import Dispatch, Reject
 from scheduler.events import CallArrived, FailureReason
-from scheduler.types import CallId, Seconds
+from scheduler.types import CallId, Seconds, Tokens
 
 KEEP_ALIVE: Seconds = 10.0
 """Between two keep-alives of a stream that has nothing to say yet."""
@@ -41,10 +43,12 @@ class Call:
         request: Request,
         identity: Identity,
         headers: Headers,
+        chain: Chain,
         send: Send,
         name: CallId | None = None,
     ) -> None:
         """`name` is that of a call which the brain asked for itself."""
+        self._chain = chain
         self._driver = driver
         self._limits = limits
         self._allow = allow
@@ -94,6 +98,8 @@ class Call:
             workflow=identity.workflow,
             stage=identity.stage,
             final=identity.final,
+            priority=identity.priority,
+            expected_output=identity.expected_output,
             streams=request.stream,
             stops=request.stops,
         )
@@ -140,7 +146,7 @@ class Call:
         """Keeps the connection of a waiting stream alive."""
         if not self._outbox.open:
             self._outbox.start(200, self._stream_headers(None))
-        self._outbox.put(b": keep-alive\n\n")
+        self._outbox.put(self._request.protocol.keep_alive)
         self._timer = asyncio.get_running_loop().call_later(KEEP_ALIVE, self._hold)
 
     def _stop_holding(self) -> None:
@@ -153,8 +159,12 @@ class Call:
             raise AttemptFailedError(FailureReason.ENGINE_LOST, f"engine {dispatch.engine} is down")
         spec = self._driver.specs[engine.name]
         body = engine_body(self._request, self._identity.program, dispatch, spec, self._allow)
-        headers = engine_headers(self._headers, self._ticket.call)
-        return await Attempt(self._driver, self._ticket, engine, self._request).run(headers, body, self._pass_on)
+        headers = engine_headers(self._request, self._headers, self._ticket.call, dispatch, spec)
+        attempt = Attempt(self._driver, self._ticket, engine, self._request, self._named)
+        return await attempt.run(headers, body, self._pass_on)
+
+    def _named(self, response: str, output: Tokens) -> None:
+        self._chain.remember(response, self._identity.program, self._request.prompt, output)
 
     async def _pass_on(self, data: bytes) -> None:
         if not self._relayed:
@@ -170,7 +180,7 @@ class Call:
 
     def _put_whole(self, answer: WholeAnswer, dispatch: Dispatch | None) -> None:
         if self._outbox.open:
-            self._outbox.put(b"data: %b\n\ndata: [DONE]\n\n" % b" ".join(answer.body.splitlines()))
+            self._outbox.put(self._request.protocol.error_events(answer.body))
             return
         self._outbox.start(
             answer.status,
@@ -184,7 +194,7 @@ class Call:
 
     async def _answer_error(self, error: ApiError) -> None:
         self._driver.metrics.errors.labels(str(error.status)).inc()
-        answer = WholeAnswer(error.status, "application/json", error.body())
+        answer = WholeAnswer(error.status, "application/json", self._request.protocol.error(error))
         self._put_whole(answer, self._ticket.dispatch)
         await self._outbox.end()
 

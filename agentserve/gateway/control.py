@@ -46,20 +46,26 @@ class ProgramReport(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """A model in OpenAI's list."""
+    """A model in OpenAI's list, and in Anthropic's: their fields do not collide."""
 
     id: str
     object: str = "model"
     created: int = 0
     owned_by: str = "agentserve"
     max_model_len: int | None
+    type: str = "model"
+    display_name: str
+    created_at: str = "1970-01-01T00:00:00Z"
 
 
 class ModelList(BaseModel):
-    """OpenAI's list of models."""
+    """OpenAI's list of models, and Anthropic's."""
 
     object: str = "list"
     data: list[ModelCard]
+    has_more: bool = False
+    first_id: str
+    last_id: str
 
 
 def control_routes(fleet: Fleet) -> APIRouter:
@@ -82,7 +88,8 @@ def control_routes(fleet: Fleet) -> APIRouter:
 
     @router.get("/v1/models", summary="The models of all pools, and virtual ones")
     async def models() -> ModelList:
-        return ModelList(data=[_card(fleet, model) for model in fleet.models])
+        cards = [_card(fleet, model) for model in fleet.models]
+        return ModelList(data=cards, first_id=cards[0].id, last_id=cards[-1].id)
 
     @router.get("/v1/models/{model:path}", summary="One model")
     async def model_card(model: str) -> ModelCard:
@@ -130,7 +137,7 @@ def control_routes(fleet: Fleet) -> APIRouter:
 
 
 def _card(fleet: Fleet, model: str) -> ModelCard:
-    return ModelCard(id=model, max_model_len=fleet.max_model_len(model))
+    return ModelCard(id=model, display_name=model, max_model_len=fleet.max_model_len(model))
 
 
 def _report(program: Program, now: Seconds) -> ProgramReport:

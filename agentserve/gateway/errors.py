@@ -8,6 +8,9 @@ from starlette.types import Send
 
 from scheduler.actions import Reject, RejectReason
 
+LONGEST_ECHO = 200
+"""Characters of what a client sent that an error repeats."""
+
 
 class ApiError(Exception):
     """An answer that is an error: its HTTP status and the fields of OpenAI's error object."""
@@ -42,7 +45,7 @@ def too_large(limit: int) -> ApiError:
 
 def unknown_model(model: str, models: list[str]) -> ApiError:
     """The error for a model no pool serves."""
-    message = f"the model {model!r} does not exist; this server has {', '.join(sorted(models))}"
+    message = f"the model {model[:LONGEST_ECHO]!r} does not exist; this server has {', '.join(sorted(models))}"
     return ApiError(404, message, param="model", code="model_not_found")
 
 
@@ -68,9 +71,8 @@ def rejected(reject: Reject, last_failure: str) -> ApiError:
     return ApiError(status, message, code=code)
 
 
-async def send_error(send: Send, error: ApiError) -> None:
-    """Answers a request with an error."""
-    body = error.body()
+async def send_error(send: Send, status: int, body: bytes) -> None:
+    """Answers a request with an error's body."""
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -9,11 +9,14 @@ from starlette.types import Receive, Scope, Send
 
 from agentserve.config import Limits
 from agentserve.gateway.call import Call
+from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.errors import ApiError, send_error, too_large, too_long, unknown_model
-from agentserve.gateway.history import History
-from agentserve.gateway.identity import Headers, identify
-from agentserve.gateway.request import CHAT, Request, parse_request
+from agentserve.gateway.identity import Registrar
+from agentserve.gateway.ids import Headers
+from agentserve.gateway.protocols import protocol_of
+from agentserve.gateway.protocols.openai_chat import Chat
+from agentserve.gateway.request import Request, parse_request
 from agentserve.gateway.virtual.call import VirtualCall
 from agentserve.gateway.virtual.model import VirtualModel
 from scheduler.types import EngineId
@@ -37,6 +40,7 @@ class Inference:
         pools: Mapping[str, Sequence[EngineId]],
         limits: Limits,
         allow: Collection[str],
+        chain: Chain,
         virtual: Mapping[str, VirtualModel] = NO_MODELS,
     ) -> None:
         self._driver = driver
@@ -44,39 +48,37 @@ class Inference:
         self._limits = limits
         self._allow = frozenset(allow)
         self._virtual = virtual
-        self._history = History()
+        self._chain = chain
+        self._registrar = Registrar(chain)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, program: str = "") -> None:
+        """Handles one request, of the program that its URL names if it names one."""
         try:
-            call = await self._accept(scope, receive, send)
+            call = await self._accept(scope, receive, send, program)
         except ClientGoneError:
             return
         except ApiError as error:
             self._driver.metrics.errors.labels(str(error.status)).inc()
-            await send_error(send, error)
+            await send_error(send, error.status, protocol_of(scope["path"]).error(error))
             return
         if isinstance(call, VirtualCall):
             await call.run(receive, send)
         else:
             await call.run(receive)
 
-    async def _accept(self, scope: Scope, receive: Receive, send: Send) -> Call | VirtualCall:
-        if scope["method"] != "POST":
-            raise ApiError(405, f"{scope['method']} is not allowed here; use POST", code="method_not_allowed")
-        headers: Headers = dict(scope["headers"])
-        data = await read_body(receive, headers, self._limits.body_bytes)
-        request = parse_request(scope["path"], data)
+    async def _accept(self, scope: Scope, receive: Receive, send: Send, program: str) -> Call | VirtualCall:
+        headers, data = await read_post(scope, receive, self._limits.body_bytes)
+        request = self._registrar.continued(parse_request(scope["path"], data))
         virtual = self._virtual.get(request.model)
         if virtual is None:
             self._check_pool(request)
-        elif request.path != CHAT:
-            raise ApiError(400, f"virtual model {request.model!r} serves {CHAT} only", param="model")
-        identity = identify(headers, request, self._history)
+        elif request.path != Chat.path:
+            raise ApiError(400, f"virtual model {request.model!r} serves {Chat.path} only", param="model")
+        identity = self._registrar.identify(headers, request, program)
         self._driver.metrics.identified.labels(identity.source.value).inc()
         if virtual is not None:
             return VirtualCall(self._driver, self._limits, self._allow, virtual, request, identity, headers)
-        return Call(self._driver, self._limits, self._allow, request, identity, headers, send)
+        return Call(self._driver, self._limits, self._allow, request, identity, headers, self._chain, send)
 
     def _check_pool(self, request: Request) -> None:
         if request.model not in self._pools:
@@ -90,6 +92,19 @@ class Inference:
         longest = max(spec.max_model_len for spec in specs)
         if least >= longest:
             raise too_long(least, longest)
+
+
+async def read_post(scope: Scope, receive: Receive, limit: int) -> tuple[Headers, bytes]:
+    """The headers and the whole body of a POST.
+
+    Raises:
+        ApiError: 405, it is no POST, or 413, its body is larger than `limit` bytes.
+        ClientGoneError: it will never be complete.
+    """
+    if scope["method"] != "POST":
+        raise ApiError(405, f"{scope['method']} is not allowed here; use POST", code="method_not_allowed")
+    headers: Headers = dict(scope["headers"])
+    return headers, await read_body(receive, headers, limit)
 
 
 async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:

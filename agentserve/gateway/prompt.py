@@ -9,7 +9,7 @@ from hashlib import blake2b
 from itertools import accumulate
 
 from agentserve.gateway.errors import wrong
-from agentserve.gateway.splice import Body
+from agentserve.gateway.splice import Body, Element
 from scheduler.types import PrefixMark, Tokens
 
 PLAIN_STEP = 512
@@ -17,8 +17,19 @@ PLAIN_STEP = 512
 MAX_MARKS = 4096
 """A prompt has no more marks than this; what lies behind the last is not compared."""
 
-_TEMPLATE_FIELDS = ("tools", "chat_template", "chat_template_kwargs", "documents", "reasoning_effort", "cache_salt")
+_TEMPLATE_FIELDS = (
+    "tools",
+    "system",
+    "instructions",
+    "chat_template",
+    "chat_template_kwargs",
+    "documents",
+    "reasoning_effort",
+    "cache_salt",
+)
 """What a chat template renders around the messages, and what parts one cache from another."""
+_MODEL_ITEMS = frozenset({"reasoning", "function_call", "custom_tool_call"})
+"""Items of a response's input, beside the assistant's messages, that are of an answer."""
 _MUST_BE = "a text, a list of token ids, or a list of such"
 
 
@@ -43,6 +54,20 @@ class Prompt:
             return False
         return earlier == mark or earlier == _next_mark(mark, self.plain[mark.size : earlier.size])
 
+    def following(self, earlier: tuple[PrefixMark, ...]) -> Prompt:
+        """The prompt that it becomes behind an earlier one, which the engine has kept."""
+        if not earlier:
+            return self
+        base = earlier[-1]
+        marks = (*earlier, *(_behind(base, mark) for mark in self.marks))[-MAX_MARKS:]
+        return Prompt(marks, _behind(base, self.end))
+
+
+def answered(marks: tuple[PrefixMark, ...], response: str, size: int) -> tuple[PrefixMark, ...]:
+    """The marks of a prompt with its answer of about `size` bytes, which is known by its id alone."""
+    base = marks[-1] if marks else PrefixMark(0, 0)
+    return (*marks, PrefixMark(_next_mark(base, _encode(response)).hash, base.size + size))
+
 
 def chat_prompt(body: Body, model: str) -> Prompt:
     """The prompt of a chat: a mark for what the template adds (tools), then one a message, as the client wrote it.
@@ -50,19 +75,52 @@ def chat_prompt(body: Body, model: str) -> Prompt:
     Raises:
         ApiError: `messages` is not a list of objects.
     """
-    if not isinstance(body.fields.get("messages"), list):
-        raise wrong("messages", "a list of messages")
-    messages = body.elements("messages")
-    for index, message in enumerate(messages):
-        if not isinstance(message.value, dict):
-            raise wrong(f"messages[{index}]", "an object")
+    messages = _objects(body, "messages")
+    pieces = [_encode(message.text) for message in messages]
+    return _conversation(body, model, pieces, [_is_answer(message) for message in messages])
+
+
+def items_prompt(body: Body, model: str) -> Prompt:
+    """The prompt of a response: as that of a chat, with the items of `input`, which may also be one user's text.
+
+    A user's message that is nothing but a text has the same mark whether it came as an item or as the whole input.
+
+    Raises:
+        ApiError: `input` is neither a text nor a list of objects.
+    """
+    text = body.fields.get("input")
+    if isinstance(text, str):
+        return _conversation(body, model, [_encode(text)], [False])
+    items = _objects(body, "input", "a text, or a list of items")
+    return _conversation(body, model, [_item_bytes(item) for item in items], [_is_answer(item) for item in items])
+
+
+def _objects(body: Body, name: str, must: str = "a list of messages") -> list[Element]:
+    if not isinstance(body.fields.get(name), list):
+        raise wrong(name, must)
+    elements = body.elements(name)
+    for index, element in enumerate(elements):
+        if not isinstance(element.value, dict):
+            raise wrong(f"{name}[{index}]", "an object")
+    return elements
+
+
+def _is_answer(element: Element) -> bool:
+    value = element.value
+    return isinstance(value, dict) and (value.get("role") == "assistant" or value.get("type") in _MODEL_ITEMS)
+
+
+def _item_bytes(item: Element) -> bytes:
+    value = item.value
+    if isinstance(value, dict) and value.get("role") == "user" and isinstance(value.get("content"), str):
+        return _encode(str(value["content"]))
+    return _encode(item.text)
+
+
+def _conversation(body: Body, model: str, pieces: list[bytes], answers: list[bool]) -> Prompt:
     head = "".join(name + body.raw(name) for name in _TEMPLATE_FIELDS if name in body.fields)
-    marks = _chain(model, (_encode(text) for text in (head, *(message.text for message in messages))))
-    turns = [
-        mark
-        for mark, message in zip(marks[:MAX_MARKS], messages, strict=False)
-        if isinstance(message.value, dict) and message.value.get("role") == "assistant"
-    ]
+    marks = _chain(model, (_encode(head), *pieces))
+    turns = [mark for mark, is_answer in zip(marks[:MAX_MARKS], answers, strict=False) if is_answer]
     kept = tuple(mark for mark in marks[:MAX_MARKS] if mark.size)
     return Prompt(kept, marks[-1], turns=tuple(reversed(turns)))
 
@@ -115,6 +173,10 @@ def _encode(text: str) -> bytes:
 def _chain(model: str, pieces: Iterable[bytes]) -> list[PrefixMark]:
     seed = int.from_bytes(blake2b(_encode(model), digest_size=8).digest())
     return list(accumulate(pieces, _next_mark, initial=PrefixMark(seed, 0)))[1:]
+
+
+def _behind(base: PrefixMark, mark: PrefixMark) -> PrefixMark:
+    return PrefixMark(_next_mark(base, mark.hash.to_bytes(8)).hash, base.size + mark.size)
 
 
 def _next_mark(mark: PrefixMark, piece: bytes) -> PrefixMark:

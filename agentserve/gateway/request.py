@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from agentserve.gateway.errors import ApiError, wrong
-from agentserve.gateway.prompt import Prompt, chat_prompt, plain_prompt
+from agentserve.gateway.prompt import Prompt
+from agentserve.gateway.protocols import PROTOCOLS
+from agentserve.gateway.protocols.base import WireProtocol
 from agentserve.gateway.splice import BadJsonError, Body
 from scheduler.types import Tokens
-
-CHAT = "/v1/chat/completions"
-COMPLETIONS = "/v1/completions"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request to generate, valid as far as the gateway reads it."""
 
-    path: str
+    protocol: WireProtocol
     body: Body
     model: str
     prompt: Prompt
@@ -30,41 +28,70 @@ class Request:
     stops: bool
     """It has stop strings."""
 
-
-_PROMPTS: dict[str, Callable[[Body, str], Prompt]] = {CHAT: chat_prompt, COMPLETIONS: plain_prompt}
+    @property
+    def path(self) -> str:
+        """Where it goes."""
+        return self.protocol.path
 
 
 def parse_request(path: str, data: bytes) -> Request:
-    """Reads a body of one of the two inference routes.
+    """Reads a body of one of the inference routes.
 
     Raises:
         ApiError: 400, with the parameter that is wrong.
     """
+    body = parse_body(data)
     try:
-        body = Body(data)
-        return _read(path, body)
+        return _read(PROTOCOLS[path], body)
     except BadJsonError as error:
-        raise ApiError(400, f"the body is not valid JSON: {error}", code="invalid_json") from None
+        raise _not_json(error) from None
 
 
-def _read(path: str, body: Body) -> Request:
+def parse_body(data: bytes) -> Body:
+    """Reads a body that is a JSON object.
+
+    Raises:
+        ApiError: 400, it is none.
+    """
+    try:
+        return Body(data)
+    except BadJsonError as error:
+        raise _not_json(error) from None
+
+
+def model_of(body: Body) -> str:
+    """The model that a body asks for.
+
+    Raises:
+        ApiError: 400, it names none.
+    """
     model = body.fields.get("model")
     if not isinstance(model, str) or not model:
         raise wrong("model", "the name of a model")
+    return model
+
+
+def _read(protocol: WireProtocol, body: Body) -> Request:
+    model = model_of(body)
     stream = body.fields.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise wrong("stream", "true or false")
+    protocol.check(body)
     return Request(
-        path=path,
+        protocol=protocol,
         body=body,
         model=model,
-        prompt=_PROMPTS[path](body, model),
+        prompt=protocol.prompt(body, model),
         stream=bool(stream),
-        wants_usage=_wants_usage(body, bool(stream)),
+        wants_usage=protocol.usage_option and _wants_usage(body, bool(stream)),
         has_tools=bool(body.fields.get("tools")),
-        max_output=_max_output(path, body),
-        stops=bool(body.fields.get("stop")),
+        max_output=protocol.max_output(body),
+        stops=bool(protocol.stop and body.fields.get(protocol.stop)),
     )
+
+
+def _not_json(error: BadJsonError) -> ApiError:
+    return ApiError(400, f"the body is not valid JSON: {error}", code="invalid_json")
 
 
 def _wants_usage(body: Body, stream: bool) -> bool:
@@ -76,16 +103,3 @@ def _wants_usage(body: Body, stream: bool) -> bool:
     if not stream:
         raise ApiError(400, "stream_options is only allowed when stream is true", param="stream_options")
     return bool(options.get("include_usage"))
-
-
-def _max_output(path: str, body: Body) -> Tokens | None:
-    least = 0 if path == COMPLETIONS else 1
-    limits: list[int] = []
-    for name in ("max_tokens", "max_completion_tokens"):
-        value = body.fields.get(name)
-        if value is None:
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise wrong(name, "a positive integer")
-        limits.append(value)
-    return min(limits, default=None)

@@ -15,14 +15,16 @@ from agentserve.config import Config
 from agentserve.engines.factory import build_engines, default_logs
 from agentserve.engines.supervise import Supervised, Supervisor
 from agentserve.gateway.app import Gateway
+from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.eventlog import EventLog
 from agentserve.gateway.fleet import Fleet
 from agentserve.gateway.gauges import Gauges
 from agentserve.gateway.inference import Inference
 from agentserve.gateway.metrics import Metrics
+from agentserve.gateway.passthrough import Passthrough
 from agentserve.gateway.recorder import Recorder, RecordingError
-from agentserve.gateway.state import StateError, keep_state, load_state, save_state
+from agentserve.gateway.state import StateError, keep_state, load_responses, load_state, save_state
 from agentserve.gateway.tuner import Tuner
 from agentserve.gateway.tuning.errors import TuningError
 from agentserve.gateway.virtual.model import VirtualModel
@@ -121,15 +123,18 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     virtual = virtual_models(config)
     fleet = Fleet(pools, driver, supervisors, list(virtual))
     driver.metrics.registry.register(Gauges(fleet))
+    chain = Chain()
     names = {model: [engine.name for engine in pool] for model, pool in pools.items()}
     tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors.values()]
     if config.state is not None:
-        tasks.append(asyncio.create_task(keep_state(config.state, brain.learned)))
+        load_responses(config.state, chain)
+        tasks.append(asyncio.create_task(keep_state(config.state, brain.learned, chain)))
     try:
         if config.tune is not None and config.record is not None:
             tuner = Tuner(config.tune, config.record, driver, model=config.pools[0].model)
             tasks.append(asyncio.create_task(tuner.run()))
-        yield Gateway(fleet, Inference(driver, names, config.limits, config.allow, virtual))
+        inference = Inference(driver, names, config.limits, config.allow, chain, virtual)
+        yield Gateway(fleet, inference, Passthrough(driver, names, config.limits, config.allow))
     finally:
         for task in tasks:
             task.cancel()
@@ -139,4 +144,4 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
             if each is not None:
                 each.close()
         if config.state is not None:
-            save_state(config.state, brain.learned)
+            save_state(config.state, brain.learned, chain)

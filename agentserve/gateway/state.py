@@ -1,4 +1,4 @@
-"""What the brain has learned, kept in a file from one run to the next."""
+"""What the brain has learned, and whose the latest responses were, kept in a file from one run to the next."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from agentserve.gateway.chain import Chain
 from scheduler.learned import Learned
 from scheduler.types import Seconds
 
 INTERVAL: Seconds = 60.0
 """Between two saves."""
+RESPONSES = "responses"
+"""The file's key beside those of `Learned`."""
 
 
 class StateError(ValueError):
@@ -27,6 +30,7 @@ def load_state(path: Path) -> Mapping[str, object] | None:
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         Learned.from_json(state)
+        Chain().load(state.get(RESPONSES, []))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, AttributeError) as error:
@@ -35,16 +39,23 @@ def load_state(path: Path) -> Mapping[str, object] | None:
     return dict(state)
 
 
-def save_state(path: Path, learned: Learned) -> None:
+def load_responses(path: Path, chain: Chain) -> None:
+    """Puts the saved responses into the chain. Raises `StateError` as `load_state` does."""
+    state = load_state(path)
+    if state is not None:
+        chain.load(state.get(RESPONSES, []))
+
+
+def save_state(path: Path, learned: Learned, chain: Chain) -> None:
     """Replaces the file, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(json.dumps(learned.to_json()), encoding="utf-8")
+    fresh.write_text(json.dumps({**learned.to_json(), RESPONSES: chain.to_json()}), encoding="utf-8")
     fresh.replace(path)
 
 
-async def keep_state(path: Path, learned: Learned) -> None:
+async def keep_state(path: Path, learned: Learned, chain: Chain) -> None:
     """Saves now and then, until cancelled."""
     while True:
         await asyncio.sleep(INTERVAL)
-        save_state(path, learned)
+        save_state(path, learned, chain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from agentserve.gateway.identity import Headers
+from agentserve.gateway.ids import Headers
 from agentserve.gateway.request import Request
 from agentserve.gateway.splice import Edit, NewValue
 from scheduler.actions import Dispatch
@@ -20,6 +20,7 @@ CONTROL_FIELDS = frozenset(
         "ec_transfer_params",
         "cache_salt",
         "skip_reading_prefix_cache",
+        "agentserve",
     }
 )
 """Fields of a body that steer the engine and not the answer: a client may send one only if it is allowed."""
@@ -32,7 +33,7 @@ def engine_body(
 ) -> bytes:
     """The body for the engine the call was dispatched to."""
     put: dict[str, NewValue] = {}
-    if spec.priority:
+    if spec.priority and not request.protocol.priority_header:
         put["priority"] = dispatch.priority
     if spec.retention:
         ours: dict[str, str | int | float] = {
@@ -44,12 +45,19 @@ def engine_body(
         put["vllm_xargs"] = merged if "vllm_xargs" in allow else ours
     elif "vllm_xargs" in allow and "vllm_xargs" in request.body.fields:
         put["vllm_xargs"] = Edit(drop={"agentic_context"})
-    if request.stream:
+    if request.stream and request.protocol.usage_option:
         put["stream_options"] = Edit({"include_usage": True})
     return request.body.edited(Edit(put, drop=CONTROL_FIELDS - set(allow)))
 
 
-def engine_headers(headers: Headers, call: str) -> dict[str, str]:
+def engine_headers(
+    request: Request, headers: Headers, call: str, dispatch: Dispatch, spec: EngineSpec
+) -> dict[str, str]:
     """The headers for the engine. The call's id becomes the request id in the engine's own log."""
-    forwarded = {name.decode(): headers[name].decode("latin-1") for name in FORWARDED_HEADERS if name in headers}
-    return {"content-type": "application/json", "x-request-id": call, **forwarded}
+    sent = {"content-type": "application/json", "x-request-id": call}
+    for name in (*FORWARDED_HEADERS, *request.protocol.versions):
+        if name in headers:
+            sent[name.decode()] = headers[name].decode("latin-1")
+    if spec.priority and request.protocol.priority_header:
+        sent[request.protocol.priority_header] = str(dispatch.priority)
+    return sent

@@ -3,9 +3,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.gateway.world import CHAT, World, chat, world
+from tests.gateway.world import CHAT, COMPLETIONS, World, chat, world
 
-COMPLETIONS = "/v1/completions"
 USER = {"role": "user", "content": "hi"}
 
 BODIES: dict[str, tuple[str, object, int, str | None]] = {
@@ -34,9 +33,22 @@ BODIES: dict[str, tuple[str, object, int, str | None]] = {
         CHAT,
         chat(vllm_xargs={"agentic_context": {"task_id": 3}}),
         400,
-        "agentic_context.task_id",
+        "vllm_xargs.agentic_context.task_id",
     ),
-    "cache key is too long": (CHAT, chat(prompt_cache_key="k" * 257), 400, "prompt_cache_key"),
+    "context is too long": (
+        CHAT,
+        chat(vllm_xargs={"agentic_context": " " * 20_000}),
+        400,
+        "vllm_xargs.agentic_context",
+    ),
+    "context deadline": (
+        CHAT,
+        chat(vllm_xargs={"agentic_context": {"deadline": -1}}),
+        400,
+        "vllm_xargs.agentic_context.deadline",
+    ),
+    "hint is a text": (CHAT, chat(agentserve="p"), 400, "agentserve"),
+    "hint's priority": (CHAT, chat(agentserve={"priority": 101}), 400, "agentserve.priority"),
 }
 
 
@@ -74,7 +86,8 @@ ABSURD = {
     "x-agentserve-workflow": ["w\tx"],
     "x-agentserve-deadline-ms": ["-5", "0", "soon", "1e3", "9" * 13, "9" * 300],
     "x-agentserve-final": ["maybe"],
-    "x-session-id": ["s" * 257],
+    "x-agentserve-priority": ["high", "1.5", "101", "--1"],
+    "x-agentserve-expected-output": ["-1", "many"],
 }
 
 

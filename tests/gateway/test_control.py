@@ -33,9 +33,16 @@ async def test_until_an_engine_is_up_the_gateway_says_what_it_waits_for() -> Non
 
 async def test_models_are_listed_with_their_context() -> None:
     async with world() as w:
-        card = {"id": "m", "object": "model", "created": 0, "owned_by": "agentserve", "max_model_len": 4096}
-        assert (await w.client.get("/v1/models")).json() == {"object": "list", "data": [card]}
-        assert (await w.client.get("/v1/models/m")).json() == card
+        listed = (await w.client.get("/v1/models")).json()
+        card = listed["data"][0]
+        assert (listed["object"], len(listed["data"])) == ("list", 1)
+        assert (card["id"], card["object"], card["owned_by"], card["max_model_len"]) == (
+            "m",
+            "model",
+            "agentserve",
+            4096,
+        )
+        assert (listed["first_id"], listed["has_more"], card["type"]) == ("m", False, "model"), "Anthropic's list too"
 
 
 async def test_engines_are_shown_with_what_they_can_do() -> None:

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentserve.gateway.prompt import MAX_MARKS, PLAIN_STEP, Prompt
-from agentserve.gateway.request import CHAT, COMPLETIONS, parse_request
+from agentserve.gateway.request import parse_request
+from tests.gateway.world import CHAT, COMPLETIONS
 
 messages = st.lists(st.fixed_dictionaries({"role": st.just("user"), "content": st.text(max_size=5)}), max_size=8)
 

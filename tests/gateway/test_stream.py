@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentserve.gateway.answer import BadAnswerError, read_answer
-from agentserve.gateway.stream import StreamReader
+from agentserve.gateway.answer import Answer, BadAnswerError
+from agentserve.gateway.protocols.openai_chat import Chat, ChoicesReader
 from scheduler.types import Usage
 
 
@@ -28,8 +28,8 @@ DONE = b"data: [DONE]\n\n"
 STREAM = ROLE + delta(content="a") + delta(content=' say "usage" \u00e9') + USAGE + DONE
 
 
-def read(stream: bytes, sizes: list[int], wants_usage: bool = False) -> tuple[bytes, StreamReader]:
-    reader = StreamReader(wants_usage, reads_text=True)
+def read(stream: bytes, sizes: list[int], wants_usage: bool = False) -> tuple[bytes, ChoicesReader]:
+    reader = ChoicesReader(wants_usage, reads_text=True)
     out = b""
     while stream:
         size = sizes.pop(0) if sizes else len(stream)
@@ -70,7 +70,7 @@ def test_text_that_is_no_utf8_passes() -> None:
 
 
 def test_a_completions_text_is_a_token() -> None:
-    reader = StreamReader(False, reads_text=False)
+    reader = ChoicesReader(False, reads_text=False)
     reader.feed(event({"choices": [{"text": "x"}]}))
     assert reader.started
 
@@ -110,7 +110,7 @@ def test_an_error_event_is_noticed_and_passes() -> None:
 
 @pytest.mark.parametrize("garbage", [b"<html>\n\n", b"data: x\n\n", b"data: 1\n\n", b"data: {\n\n"])
 def test_what_is_no_event_of_the_api_is_refused(garbage: bytes) -> None:
-    reader = StreamReader(False, reads_text=False)
+    reader = ChoicesReader(False, reads_text=False)
     with pytest.raises(BadAnswerError):
         reader.feed(garbage)
 
@@ -118,12 +118,12 @@ def test_what_is_no_event_of_the_api_is_refused(garbage: bytes) -> None:
 @pytest.mark.parametrize("garbage", [b"", b"<html>", b"[]", b"{}", b'{"choices":null}', b"[" * 100_000])
 def test_a_whole_answer_that_is_none_of_the_api_is_refused(garbage: bytes) -> None:
     with pytest.raises(BadAnswerError):
-        read_answer(garbage)
+        Chat().answer(garbage)
 
 
 def test_a_whole_answer_says_usage_and_tools() -> None:
     message = {"content": None, "tool_calls": [{"function": {"name": "search", "arguments": "{}"}}]}
     answer = {"choices": [{"message": message}], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
-    assert read_answer(json.dumps(answer).encode()) == (Usage(3, 2, None), ("search",))
+    assert Chat().answer(json.dumps(answer).encode()) == Answer(Usage(3, 2, None), ("search",))
     plain = {"choices": [{"text": "```bash\nls -l\n```\n"}]}
-    assert read_answer(json.dumps(plain).encode()) == (None, ("ls",))
+    assert Chat().answer(json.dumps(plain).encode()) == Answer(None, ("ls",))

@@ -147,6 +147,13 @@ async def test_a_server_without_log_probabilities_cannot_score() -> None:
         assert (await w.ask()).json()["agentserve"]["degraded"]
 
 
+async def test_a_request_may_hint_beside_its_settings() -> None:
+    async with virtual(takeover=0.0, decided=None) as w:
+        response = await w.ask(agentserve={"program": "run-42", "samples": 2, "priority": 3})
+    assert response.status_code == 200
+    assert response.headers["x-agentserve-program"] == "run-42"
+
+
 async def test_without_any_answer_the_first_text_is_given_as_unfinished() -> None:
     async with virtual(Writer("small", "hm. ", finish="length"), takeover=0.0, turns=2) as w:
         answer = (await w.ask()).json()

@@ -18,6 +18,9 @@ from scheduler.brain import Brain
 from tests.gateway.fakes import FakeEngine
 
 CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+RESPONSES = "/v1/responses"
+MESSAGES = "/v1/messages"
 ANY_POOL = [{"model": "m", "engines": [{"url": "http://fake"}]}]
 
 

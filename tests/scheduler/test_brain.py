@@ -50,6 +50,18 @@ def test_programs_that_do_not_fit_wait_outside_in_order_of_arrival() -> None:
     assert world.dispatches[1].why is Why.ADMITTED
 
 
+@pytest.mark.parametrize("order", ["fcfs", "attained_service", "edf"])
+def test_waiting_calls_of_a_higher_priority_go_first(order: str) -> None:
+    world = World(PolicyConfig("test", order=Choice(order)), {"a": spec(3000)})
+    running = world.call("p", tokens=2500, final=True)
+    plain = world.call("q", tokens=2500, final=True)
+    low = world.call("r", tokens=2500, final=True, priority=-1)
+    high = world.call("s", tokens=2500, final=True, priority=5)
+    for call in (running, high, plain):
+        world.finish(call, prompt=2500)
+    assert [dispatch.call for dispatch in world.dispatches] == [running, high, plain, low]
+
+
 def test_a_member_enters_without_asking_while_others_wait() -> None:
     world = World(engines=SMALL)
     world.call("busy", tokens=100)

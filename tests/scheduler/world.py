@@ -111,6 +111,7 @@ class World:
         streams: bool = True,
         workflow: str = "",
         stops: bool = False,
+        priority: int = 0,
     ) -> CallId:
         """A call arrives; says its id."""
         self._count += 1
@@ -131,6 +132,7 @@ class World:
                 streams=streams,
                 workflow=workflow,
                 stops=stops,
+                priority=priority,
             )
         )
         return name

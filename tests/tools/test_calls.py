@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.calls import AnthropicCalls, OpenAICalls, anthropic_tools, openai_tools, text_tools
+from tools.calls import (
+    AnthropicCalls,
+    OpenAICalls,
+    ResponsesCalls,
+    anthropic_tools,
+    openai_tools,
+    responses_tools,
+    text_tools,
+)
 from tools.fence import BashBlock
 
 BASH = "I will look.\n\n```bash\n# first\n\nls -la /tmp && cat x\n```\nDone."
@@ -124,10 +132,11 @@ def test_where_the_stream_is_cut_does_not_matter(text: str, cuts: list[int]) -> 
 
 @given(json_values)
 def test_garbage_never_raises(value: object) -> None:
-    calls, events = OpenAICalls(), AnthropicCalls()
-    calls.feed(value)
-    events.feed(value)
-    names = (*calls.tools(), *events.tools(), *openai_tools(value), *anthropic_tools(value))
+    readers = OpenAICalls(), AnthropicCalls(), ResponsesCalls()
+    for reader in readers:
+        reader.feed(value)
+    names = [name for reader in readers for name in reader.tools()]
+    names += (*openai_tools(value), *anthropic_tools(value), *responses_tools(value))
     assert all(isinstance(name, str) for name in names)
 
 
@@ -140,6 +149,24 @@ def test_memory_does_not_grow_with_the_text_or_the_calls() -> None:
     assert len(calls._block._line) == 1024
     assert len(calls.tools()) == 128
     assert {len(name) for name in calls.tools()} == {256}
+
+
+def test_a_responses_calls_are_its_clients_and_not_its_servers() -> None:
+    kinds = ("reasoning", "function_call", "web_search_call", "custom_tool_call", "local_shell_call")
+    items = [{"type": kind, **({"name": kind[:4]} if "shell" not in kind else {})} for kind in kinds]
+    calls = ResponsesCalls()
+    for index, item in enumerate(items):
+        calls.feed({"type": "response.output_item.added", "output_index": index, "item": item})
+        calls.feed({"type": "response.output_item.done", "output_index": index, "item": item})
+    assert calls.tools() == responses_tools({"output": items}) == ("func", "cust", "local_shell_call")
+
+
+def test_a_responses_bash_block_is_a_tool() -> None:
+    calls = ResponsesCalls()
+    for piece in (BASH[:20], BASH[20:]):
+        calls.feed({"type": "response.output_text.delta", "output_index": 0, "delta": piece})
+    message = {"type": "message", "content": [{"type": "output_text", "text": BASH}]}
+    assert calls.tools() == responses_tools({"output": [message]}) == ("ls",)
 
 
 def test_a_name_that_cannot_be_encoded_is_kept_encodable() -> None:

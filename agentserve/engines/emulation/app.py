@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -16,20 +16,34 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from agentserve.engines.emulation import answers
-from agentserve.engines.emulation.answers import Answer, ChatWire, CompletionWire, Wire
-from agentserve.engines.emulation.bodies import ChatBody, CompletionBody, GenerationBody, TokenizeBody
+from agentserve.engines.emulation.answers import Answer
+from agentserve.engines.emulation.bodies import (
+    ChatBody,
+    CompletionBody,
+    CountBody,
+    DetokenizeBody,
+    GenerationBody,
+    MessagesBody,
+    ResponsesBody,
+    TokenizeBody,
+)
 from agentserve.engines.emulation.clock import EngineClock
 from agentserve.engines.emulation.exchange import StreamedExchange, WholeExchange
 from agentserve.engines.emulation.faults import Fault, Garbage, ServerError
-from agentserve.engines.emulation.text import extents, tokenize
-from agentserve.vllm_plugin.control import BadOrderError, Message, parse_message
+from agentserve.engines.emulation.pins import PinRoutes
+from agentserve.engines.emulation.text import TOKEN_BYTES, extents, tokenize
+from agentserve.engines.emulation.wires.base import Json, Wire
+from agentserve.engines.emulation.wires.completions import ChatWire, CompletionWire
+from agentserve.engines.emulation.wires.messages import MessagesWire
+from agentserve.engines.emulation.wires.responses import ResponsesWire
 from agentserve.vllm_plugin.ticket import BadValueError, Ticket, parse_ticket
-from scheduler.events import PinOutcome
 from scheduler.types import Tokens
 from simulator.engine import EngineConfig
 from simulator.request import Request as Call
 
 OWNER = "agentserve-emulated"
+MAX_RESPONSES = 1024
+"""Responses whose contexts are kept for those that follow them."""
 DEFAULT_OUTPUT = 64
 """Output tokens of a request that asks for no number."""
 
@@ -42,7 +56,14 @@ class _RefusedError(Exception):
     def __init__(self, status: int, kind: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.error = {"message": message, "type": kind, "param": param, "code": status}
+        self.error: Json = {"error": {"message": message, "type": kind, "param": param, "code": status}}
+
+    def as_anthropic(self) -> _RefusedError:
+        """The same in Anthropic's shape, as vLLM gives what it finds wrong after it has read a message's body."""
+        error = self.error["error"]
+        if isinstance(error, dict):
+            self.error = {"type": "error", "error": {"type": error["type"], "message": error["message"]}}
+        return self
 
 
 class EmulatedApp:
@@ -53,19 +74,23 @@ class EmulatedApp:
         self._clock = clock
         self._engine = clock.engine
         self._fault = fault
-        self._ignored = 0
+        self._pins = PinRoutes(clock)
+        self._responses: OrderedDict[str, list[bytes]] = OrderedDict()
+        """The contexts that responses ended with, by id."""
         self.asgi = Starlette(
             routes=[
                 Route("/health", self._health),
                 Route("/version", self._version),
                 Route("/metrics", self._metrics),
                 Route("/tokenize", self._tokenize, methods=["POST"]),
+                Route("/detokenize", self._detokenize, methods=["POST"]),
                 Route("/v1/models", self._models),
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
                 Route("/v1/completions", self._complete, methods=["POST"]),
-                Route("/agentserve/v1/plugin", self._plugin),
-                Route("/agentserve/v1/pins", self._get_pins, methods=["GET"]),
-                Route("/agentserve/v1/pins", self._set_pins, methods=["POST"]),
+                Route("/v1/responses", self._respond, methods=["POST"]),
+                Route("/v1/messages", self._message, methods=["POST"]),
+                Route("/v1/messages/count_tokens", self._count, methods=["POST"]),
+                *self._pins.routes,
             ],
             exception_handlers={_RefusedError: _refuse},
         )
@@ -111,19 +136,60 @@ class EmulatedApp:
         tokens = [int.from_bytes(token) for token in tokenize([body.prompt])]
         return JSONResponse({"count": len(tokens), "max_model_len": self._config.max_model_len, "tokens": tokens})
 
+    async def _detokenize(self, request: Request) -> Response:
+        body = await _read(request, DetokenizeBody)
+        text = b"".join(token.to_bytes(TOKEN_BYTES).lstrip(b"\0") for token in body.tokens)
+        return JSONResponse({"prompt": text.decode(errors="replace")})
+
     async def _chat(self, request: Request) -> Response:
         body = await _read(request, ChatBody)
         prompt = body.tokens()
-        count, seed = self._output(body, prompt), _seed(body, prompt)
-        tool = body.required_tool
-        answer = answers.words(count, seed) if tool is None else answers.call(tool, count, seed)
-        return self._exchange(body, prompt, answer, ChatWire(self._model, answer))
+        answer = self._answer(body, prompt, body.required_tool)
+        wire = ChatWire(self._model, answer, include_usage=body.include_usage)
+        return self._exchange(body, prompt, answer, wire, body.priority)
 
     async def _complete(self, request: Request) -> Response:
         body = await _read(request, CompletionBody)
         prompt = body.tokens()
-        answer = answers.words(self._output(body, prompt), _seed(body, prompt))
-        return self._exchange(body, prompt, answer, CompletionWire(self._model, answer))
+        answer = self._answer(body, prompt, None)
+        wire = CompletionWire(self._model, answer, include_usage=body.include_usage)
+        return self._exchange(body, prompt, answer, wire, body.priority)
+
+    async def _respond(self, request: Request) -> Response:
+        body = await _read(request, ResponsesBody)
+        prompt = [*self._before(body.previous_response_id), *body.tokens()]
+        answer = self._answer(body, prompt, body.required_tool)
+        wire = ResponsesWire(self._model, answer, body.previous_response_id)
+        self._responses[wire.id] = [*prompt, *answer.tokens]
+        if len(self._responses) > MAX_RESPONSES:
+            self._responses.popitem(last=False)
+        return self._exchange(body, prompt, answer, wire, body.priority)
+
+    async def _message(self, request: Request) -> Response:
+        body = await _read(request, MessagesBody)
+        try:
+            prompt = body.tokens()
+            answer = self._answer(body, prompt, body.required_tool)
+            priority = _priority(request)
+            return self._exchange(body, prompt, answer, MessagesWire(self._model, answer), priority)
+        except _RefusedError as error:
+            raise error.as_anthropic() from None
+
+    async def _count(self, request: Request) -> Response:
+        count = len((await _read(request, CountBody)).tokens())
+        return JSONResponse({"input_tokens": count, "context_management": {"original_input_tokens": count}})
+
+    def _before(self, response: str | None) -> list[bytes]:
+        if response is None:
+            return []
+        if response not in self._responses:
+            message = f"Response with id '{response}' not found."
+            raise _RefusedError(404, "invalid_request_error", message, "response_id")
+        return self._responses[response]
+
+    def _answer(self, body: GenerationBody, prompt: list[bytes], tool: str | None) -> Answer:
+        count, seed = self._output(body, prompt), _seed(body, prompt)
+        return answers.words(count, seed) if tool is None else answers.call(tool, count, seed)
 
     def _output(self, body: GenerationBody, prompt: list[bytes]) -> Tokens:
         """How many tokens to answer."""
@@ -133,19 +199,19 @@ class EmulatedApp:
             raise _RefusedError(400, "BadRequestError", "The prompt is empty.", "prompt")
         return body.output_limit or max(1, min(DEFAULT_OUTPUT, self._config.max_model_len - len(prompt)))
 
-    def _exchange(self, body: GenerationBody, prompt: list[bytes], answer: Answer, wire: Wire) -> Response:
+    def _exchange(
+        self, body: GenerationBody, prompt: list[bytes], answer: Answer, wire: Wire, priority: int
+    ) -> Response:
         fault = self._fault()
         if isinstance(fault, ServerError):
             raise _RefusedError(500, "InternalServerError", "This engine was told to fail.")
         if isinstance(fault, Garbage):
             return Response(b"\x00\xff{not: json\n\ndata {", media_type="application/json")
-        outputs = self._clock.outputs(self._call(body, prompt, answer))
-        if body.stream:
-            include_usage = body.stream_options is not None and body.stream_options.include_usage
-            return StreamedExchange(wire, len(prompt), outputs, fault, include_usage=include_usage)
-        return WholeExchange(wire, len(prompt), outputs, fault)
+        outputs = self._clock.outputs(self._call(body, prompt, answer, priority))
+        exchange = StreamedExchange if body.stream else WholeExchange
+        return exchange(wire, len(prompt), outputs, fault)
 
-    def _call(self, body: GenerationBody, prompt: list[bytes], answer: Answer) -> Call:
+    def _call(self, body: GenerationBody, prompt: list[bytes], answer: Answer, priority: int) -> Call:
         output, limit = answer.tokens, self._config.max_model_len
         if len(prompt) + len(output) > limit:
             raise _RefusedError(
@@ -163,7 +229,7 @@ class EmulatedApp:
             prompt_tokens=len(prompt),
             output_tokens=len(output),
             content=extents([*prompt, *output], self._config.block_size),
-            priority=body.priority,
+            priority=priority,
             program=ticket.program if ticket else "",
             rank=int(ticket.rank) if ticket and math.isfinite(ticket.rank) else None,
             ttl=ticket.ttl if ticket else 0.0,
@@ -173,48 +239,16 @@ class EmulatedApp:
         try:
             return parse_ticket(body.vllm_xargs or {})
         except BadValueError:
-            self._ignored += 1
+            self._pins.ignored += 1
             return None
 
-    async def _plugin(self, request: Request) -> Response:
-        own = version("agentserve")
-        return JSONResponse({"plugin": "agentserve", "version": own, "vllm": "emulated", "guard": self._config.guard})
 
-    async def _get_pins(self, request: Request) -> Response:
-        since = request.query_params.get("since")
-        if since is not None and not (since.isascii() and since.isdigit() and len(since) < 20):
-            return JSONResponse({"error": "'since' must be a report's number, 0 or more"}, status_code=400)
-        return await self._pins(Message(since=None if since is None else int(since)))
-
-    async def _set_pins(self, request: Request) -> Response:
-        try:
-            return await self._pins(parse_message(await request.body()))
-        except BadOrderError as error:
-            return JSONResponse({"error": str(error)}, status_code=400)
-
-    async def _pins(self, message: Message) -> Response:
-        for order in message.pins:
-            self._engine.retain(order.program, order.ttl, self._clock.now)
-        await self._clock.between_steps()
-        now, retention = self._clock.now, self._engine.retention
-        reports = self._engine.reports_since(retention.cursor if message.since is None else message.since, now)
-        return JSONResponse(
-            {
-                "cursor": retention.cursor,
-                "reports": [report._asdict() for report in reports],
-                "protected_tokens": retention.protected_blocks * self._config.block_size,
-                "protected_blocks": retention.protected_blocks,
-                "free_blocks": self._engine.free_blocks,
-                "total_blocks": self._config.num_blocks,
-                "block_size": self._config.block_size,
-                "counters": {
-                    **{outcome.value: retention.counters[outcome] for outcome in PinOutcome},
-                    "released": retention.released,
-                    "ignored": self._ignored,
-                },
-                "guard": self._config.guard,
-            }
-        )
+def _priority(request: Request) -> int:
+    """That of a message, which vLLM takes from a header; a wrong one counts as none."""
+    try:
+        return int(request.headers.get("x-vllm-priority", "0"))
+    except ValueError:
+        return 0
 
 
 def _seed(body: GenerationBody, prompt: list[bytes]) -> str:
@@ -233,4 +267,4 @@ async def _read(request: Request, shape: type[_Body]) -> _Body:
 async def _refuse(request: Request, error: Exception) -> Response:
     if not isinstance(error, _RefusedError):
         raise error
-    return JSONResponse({"error": error.error}, status_code=error.status)
+    return JSONResponse(error.error, status_code=error.status)

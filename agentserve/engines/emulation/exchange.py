@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, Coroutine
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from agentserve.engines.emulation.answers import Json, Wire, usage
 from agentserve.engines.emulation.faults import DiesMidStream, Fault
-from scheduler.types import Tokens
+from agentserve.engines.emulation.wires.base import Wire
+from scheduler.types import Tokens, Usage
 from simulator.request import Output
 
 Outputs = AsyncGenerator[Output, None]
@@ -47,36 +47,34 @@ class Exchange(Response):
         content_type = (b"content-type", str(self.media_type).encode())
         await send({"type": "http.response.start", "status": 200, "headers": [content_type, *headers]})
 
-    def _usage(self, last: Output) -> Json:
-        return usage(self._prompt, last.produced, last.cached)
+    def _spent(self, last: Output) -> Usage:
+        return Usage(self._prompt, last.produced, last.cached)
 
 
 class StreamedExchange(Exchange):
-    """The answer as server-sent events, one chunk a token."""
+    """The answer as server-sent events."""
 
     media_type = "text/event-stream"
 
-    def __init__(
-        self, wire: Wire, prompt: Tokens, outputs: Outputs, fault: Fault | None, *, include_usage: bool
-    ) -> None:
+    def __init__(self, wire: Wire, prompt: Tokens, outputs: Outputs, fault: Fault | None) -> None:
         super().__init__(wire, prompt, outputs, fault)
-        self._include_usage = include_usage
         self._sent = 0
 
     async def _serve(self, send: Send) -> None:
         await self._start(send)
+        await self._events(send, self._wire.opening(self._prompt))
         async for output in self._outputs:
-            for chunk in self._wire.chunks(output.produced - 1):
-                await self._event(send, json.dumps(chunk))
-            if output.finished and self._include_usage:
-                await self._event(send, json.dumps(self._wire.closing(self._usage(output))))
-        await self._event(send, "[DONE]", more=False)
+            await self._events(send, self._wire.token(output.produced - 1))
+            if output.finished:
+                await self._events(send, self._wire.closing(self._spent(output)))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _event(self, send: Send, data: str, *, more: bool = True) -> None:
-        if self._sent == self._dies_after:
-            raise _DiedError
-        self._sent += 1
-        await send({"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": more})
+    async def _events(self, send: Send, events: list[bytes]) -> None:
+        for event in events:
+            if self._sent == self._dies_after:
+                raise _DiedError
+            self._sent += 1
+            await send({"type": "http.response.body", "body": event, "more_body": True})
 
 
 class WholeExchange(Exchange):
@@ -87,7 +85,7 @@ class WholeExchange(Exchange):
     async def _serve(self, send: Send) -> None:
         async for output in self._outputs:
             if output.finished:
-                body = json.dumps(self._wire.whole(self._usage(output))).encode()
+                body = json.dumps(self._wire.whole(self._spent(output))).encode()
                 await self._start(send, (b"content-length", str(len(body)).encode()))
                 if self._dies_after is not None:
                     raise _DiedError

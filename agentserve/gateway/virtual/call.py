@@ -16,7 +16,9 @@ from agentserve.config import Limits
 from agentserve.gateway.call import KEEP_ALIVE
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.errors import ApiError, send_error
-from agentserve.gateway.identity import Headers, Identity
+from agentserve.gateway.hints import BODY_HINT, HINT_NAMES
+from agentserve.gateway.identity import Identity
+from agentserve.gateway.ids import Headers
 from agentserve.gateway.request import Request
 from agentserve.gateway.virtual.model import VirtualModel
 from agentserve.gateway.virtual.step import StepFailedError, run_step
@@ -73,7 +75,10 @@ class VirtualCall:
                 raise ApiError(400, f"virtual model {self._model.name!r} takes no {name}", param=name)
         if self._asked.get("n") not in (None, 1):
             raise ApiError(400, "a virtual model gives one answer: n must be 1", param="n", code="invalid_value")
-        return self._model.asked(self._asked.get("agentserve"))
+        overrides = self._asked.get(BODY_HINT)
+        if isinstance(overrides, dict):
+            overrides = {name: value for name, value in overrides.items() if name not in HINT_NAMES}
+        return self._model.asked(overrides)
 
     async def run(self, receive: Receive, send: Send) -> None:
         """Serves it to its end. A client that leaves takes all steps with it."""
@@ -145,7 +150,7 @@ class VirtualCall:
             return
         conclusion = await self._conclusion
         if self._is_failure(conclusion):
-            await send_error(send, self._error())
+            await send_error(send, self._error().status, self._error().body())
             return
         body = json.dumps(self._completion(conclusion)).encode()
         await _send(send, [(b"content-type", b"application/json"), *self._own_headers(conclusion)], body)

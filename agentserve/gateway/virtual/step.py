@@ -9,9 +9,13 @@ from starlette.types import Message
 
 from agentserve.config import Limits
 from agentserve.gateway.call import Call
+from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.identity import Headers, Identity, Source
-from agentserve.gateway.request import CHAT, parse_request
+from agentserve.gateway.identity import Identity
+from agentserve.gateway.ids import Headers
+from agentserve.gateway.protocols.openai_chat import Chat
+from agentserve.gateway.request import parse_request
+from agentserve.gateway.sources import Source
 from scheduler.actions import Submit
 
 
@@ -41,8 +45,9 @@ async def run_step(
         deadline=None,
         final=False,
     )
-    request = parse_request(CHAT, body)
-    await Call(driver, limits, allow, request, identity, headers, keep, submit.call).run(_stay)
+    request = parse_request(Chat.path, body)
+    nobody_refers_to_it = Chain()
+    await Call(driver, limits, allow, request, identity, headers, nobody_refers_to_it, keep, submit.call).run(_stay)
     data = b"".join(message.get("body", b"") for message in kept)
     status = kept[0]["status"] if kept else 0
     if status != 200:

@@ -1,0 +1,141 @@
+"""Requests that an engine answers without generating: embeddings, scores, token counts. They need no place in line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+from starlette.types import Receive, Scope, Send
+
+from agentserve.config import Limits
+from agentserve.engines.base import Engine, EngineError
+from agentserve.gateway.attempt import WholeAnswer
+from agentserve.gateway.driver import Driver
+from agentserve.gateway.errors import ApiError, send_error, unknown_model
+from agentserve.gateway.ids import Headers
+from agentserve.gateway.inference import ClientGoneError, read_post
+from agentserve.gateway.interrupt import CallInterruptedError, Cause, Interruptible
+from agentserve.gateway.protocols import protocol_of
+from agentserve.gateway.protocols.anthropic_messages import Messages
+from agentserve.gateway.request import model_of, parse_body
+from agentserve.gateway.splice import Body, Edit
+from agentserve.gateway.upstream import CONTROL_FIELDS, FORWARDED_HEADERS
+from scheduler.types import EngineId
+
+PASSED = frozenset(
+    {
+        "/v1/embeddings",
+        "/v1/rerank",
+        "/v2/rerank",
+        "/rerank",
+        "/v1/score",
+        "/score",
+        "/tokenize",
+        "/detokenize",
+        "/v1/messages/count_tokens",
+    }
+)
+"""The routes that are passed through."""
+
+
+class Passthrough:
+    """Sends each request to the engine of its model that has the fewest of them, and to the next if that one fails."""
+
+    def __init__(
+        self, driver: Driver, pools: Mapping[str, Sequence[EngineId]], limits: Limits, allow: Collection[str]
+    ) -> None:
+        self._driver = driver
+        self._pools = pools
+        self._limits = limits
+        self._allow = frozenset(allow)
+        self._running: Counter[EngineId] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        try:
+            headers, data = await read_post(scope, receive, self._limits.body_bytes)
+            answer = await self._answer(scope["path"], headers, parse_body(data), receive)
+        except (ClientGoneError, CallInterruptedError):
+            return
+        except ApiError as error:
+            self._driver.metrics.errors.labels(str(error.status)).inc()
+            await send_error(send, error.status, protocol_of(scope["path"]).error(error))
+            return
+        await _send_answer(send, answer)
+
+    async def _answer(self, path: str, headers: Headers, body: Body, receive: Receive) -> WholeAnswer:
+        part = Interruptible()
+        watcher = asyncio.create_task(_watch(receive, part))
+        try:
+            async with part:
+                return await self._first_answer(path, headers, body)
+        finally:
+            watcher.cancel()
+
+    async def _first_answer(self, path: str, headers: Headers, body: Body) -> WholeAnswer:
+        """Raises `ApiError` if no engine of the model answers."""
+        content = body.edited(Edit(drop=CONTROL_FIELDS - self._allow))
+        sent = _headers(path, headers)
+        failure = ""
+        for engine in self._engines(self._model(body)):
+            try:
+                return await self._exchange(engine, path, sent, content)
+            except EngineError as error:
+                failure = str(error)
+        raise ApiError(502, f"no engine of the model answered ({failure})", code="engines_failed")
+
+    def _model(self, body: Body) -> str:
+        """The model that is asked for; where there is but one it need not be named."""
+        if "model" not in body.fields and len(self._pools) == 1:
+            return next(iter(self._pools))
+        model = model_of(body)
+        if model not in self._pools:
+            raise unknown_model(model, list(self._pools))
+        return model
+
+    def _engines(self, model: str) -> list[Engine]:
+        up = [self._driver.engines[name] for name in self._pools[model] if name in self._driver.engines]
+        if not up:
+            raise ApiError(503, f"no engine of model {model!r} is up; try again in a while", code="no_engine")
+        return sorted(up, key=lambda engine: self._running[engine.name])
+
+    async def _exchange(self, engine: Engine, path: str, headers: dict[str, str], content: bytes) -> WholeAnswer:
+        self._running[engine.name] += 1
+        try:
+            reply = await engine.open(path, headers, content)
+            try:
+                body = b"".join([chunk async for chunk in reply.chunks()])
+            finally:
+                await reply.aclose()
+        finally:
+            self._running[engine.name] -= 1
+        if reply.status != 200 and not 400 <= reply.status < 500:
+            said = body[:200].decode(errors="replace")
+            raise EngineError(f"engine {engine.name}: it answered with status {reply.status}: {said}")
+        if reply.status != 200:
+            body = protocol_of(path).refusal(reply.status, body, path)
+        return WholeAnswer(reply.status, reply.headers.get("content-type", "application/json"), body)
+
+
+def _headers(path: str, headers: Headers) -> dict[str, str]:
+    versions = Messages.versions if path.startswith(Messages.path) else ()
+    forwarded = {
+        name.decode(): headers[name].decode("latin-1") for name in (*FORWARDED_HEADERS, *versions) if name in headers
+    }
+    return {"content-type": "application/json", **forwarded}
+
+
+async def _watch(receive: Receive, part: Interruptible) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    part.end(Cause.GONE)
+
+
+async def _send_answer(send: Send, answer: WholeAnswer) -> None:
+    headers = [
+        (b"content-type", answer.content_type.encode("latin-1")),
+        (b"content-length", b"%d" % len(answer.body)),
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
