@@ -107,6 +107,7 @@ PathText = Annotated[Path, Field(strict=False)]
 Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")]
 Count = Annotated[int, Field(gt=0)]
 Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Duration = Annotated[Factor, BeforeValidator(_in_seconds)]
 """Seconds, as a number; or with a unit: 30s, 10m, 1h."""
 
@@ -222,6 +223,17 @@ class VirtualSection(Section):
         return self
 
 
+class PriceSection(Section):
+    """What one model costs, in any one currency: per million tokens, and per second that a call is on an engine."""
+
+    input: Amount = 0.0
+    """Prompt tokens that were not cached."""
+    cached: Amount = 0.0
+    """Prompt tokens that were."""
+    output: Amount = 0.0
+    engine_second: Amount = 0.0
+
+
 class Limits(Section):
     """What the gateway bears from a client; times in seconds."""
 
@@ -286,6 +298,8 @@ class Config(Section):
     """Where every call is recorded, without its text, to be simulated."""
     tune: TuneSection | None = None
     """Whether and how the policy's parameters are searched while the gateway serves."""
+    prices: dict[str, PriceSection] = {}
+    """By model, for the cost of programs; what is left out is free."""
     allow: list[str] = []
     """Engine-control fields of a request that clients may send themselves."""
 
@@ -325,6 +339,14 @@ class Config(Section):
                     raise ValueError(f"virtual: {each.model!r} uses {used!r}, which is virtual itself; name a pool")
                 if used not in pools:
                     raise ValueError(f"virtual: {each.model!r} uses {used!r}; the pools are {', '.join(sorted(pools))}")
+        return self
+
+    @model_validator(mode="after")
+    def _price_pools(self) -> Self:
+        pools = sorted({pool.model for pool in self.pools})
+        for model in self.prices:
+            if model not in pools:
+                raise ValueError(f"prices: {model!r} is no pool's model; the pools are {', '.join(pools)}")
         return self
 
     @model_validator(mode="after")

@@ -207,11 +207,16 @@ class Call:
         ]
 
     def _own_headers(self, dispatch: Dispatch | None) -> RawHeaders:
-        headers = [(b"x-agentserve-program", self._identity.program.program.encode())]
+        headers = [
+            (b"x-agentserve-program", self._identity.program.program.encode()),
+            (b"x-agentserve-call", self._name.encode()),
+        ]
         if dispatch is not None:
+            engine, waited, why = dispatch.engine, int(dispatch.waited * 1000), dispatch.why.value
             headers += [
-                (b"x-agentserve-engine", dispatch.engine.encode()),
-                (b"x-agentserve-queue-ms", b"%d" % (dispatch.waited * 1000)),
-                (b"x-agentserve-why", dispatch.why.value.encode()),
+                (b"x-agentserve-engine", engine.encode()),
+                (b"x-agentserve-queue-ms", b"%d" % waited),
+                (b"x-agentserve-why", why.encode()),
+                (b"x-agentserve-decision", f"engine={engine}; wait={waited}ms; why={why}".encode()),
             ]
         return headers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from scheduler.types import Usage
+from scheduler.types import Seconds, Usage
 
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 """Upper bounds of the histograms of time."""
@@ -45,6 +45,15 @@ class Metrics:
         self.output_tokens = Counter(
             "agentserve_output_tokens", "Output tokens, as engines report them.", ["model"], registry=self.registry
         )
+        self.engine_seconds = Counter(
+            "agentserve_call_engine_seconds",
+            "Time that ended calls were on engines, each call by itself.",
+            ["model"],
+            registry=self.registry,
+        )
+        self.cost = Counter(
+            "agentserve_cost", "What ended calls cost by the price table.", ["model"], registry=self.registry
+        )
         self.pins = Counter("agentserve_pins", "What became of pins.", ["engine", "outcome"], registry=self.registry)
         self.dispatch_failures = Counter(
             "agentserve_dispatch_failures",
@@ -59,3 +68,9 @@ class Metrics:
         self.output_tokens.labels(model).inc(usage.output)
         if usage.cached is not None:
             self.cached_tokens.labels(model).inc(usage.cached)
+
+    def count_cost(self, model: str, on_engines: Seconds, cost: float) -> None:
+        """Counts what a call that has ended, in whatever way, cost."""
+        self.engine_seconds.labels(model).inc(on_engines)
+        if cost:
+            self.cost.labels(model).inc(cost)

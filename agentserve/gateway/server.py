@@ -21,6 +21,8 @@ from agentserve.gateway.eventlog import EventLog
 from agentserve.gateway.fleet import Fleet
 from agentserve.gateway.gauges import Gauges
 from agentserve.gateway.inference import Inference
+from agentserve.gateway.ledger import Ledger, Price
+from agentserve.gateway.lives import Lives
 from agentserve.gateway.metrics import Metrics
 from agentserve.gateway.passthrough import Passthrough
 from agentserve.gateway.recorder import Recorder, RecordingError
@@ -115,13 +117,15 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     log = EventLog(config.event_log, brain) if config.event_log else None
     metrics = Metrics()
     recorder = Recorder(config.record, metrics.registry) if config.record else None
-    driver = Driver(brain, metrics, [each.record for each in (log, recorder) if each is not None])
+    ledger = Ledger({model: Price(**price.model_dump()) for model, price in config.prices.items()}, metrics)
+    lives = Lives([ledger, *([recorder] if recorder else [])])
+    driver = Driver(brain, metrics, [*([log.record] if log else []), lives.record])
     supervisors = {engine.name: Supervisor(engine, driver, logger.info) for engine in engines}
     pools: dict[str, list[Supervised]] = {}
     for (pool, _), engine in zip(config.engines, engines, strict=True):
         pools.setdefault(pool.model, []).append(engine)
     virtual = virtual_models(config)
-    fleet = Fleet(pools, driver, supervisors, list(virtual))
+    fleet = Fleet(pools, driver, supervisors, ledger, list(virtual))
     driver.metrics.registry.register(Gauges(fleet))
     chain = Chain()
     names = {model: [engine.name for engine in pool] for model, pool in pools.items()}
