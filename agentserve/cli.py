@@ -17,6 +17,8 @@ from rich.table import Table
 from agentserve import __version__
 from agentserve.commands.calibrate import calibrate
 from agentserve.commands.common import err, fail, out
+from agentserve.commands.explain import explain
+from agentserve.commands.operate import engines, programs
 from agentserve.commands.simulate import simulate
 from agentserve.commands.tune import tune
 from agentserve.commands.validate import validate
@@ -153,6 +155,9 @@ def replay_log(file: Annotated[Path, typer.Argument(help="An event log that a ga
     out.print("every action is the recorded one")
 
 
+app.command()(programs)
+app.command()(engines)
+app.command()(explain)
 app.command()(demo)
 app.command()(simulate)
 app.command()(calibrate)
