@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from collections.abc import Callable, Mapping
 from inspect import signature
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.logging import RichHandler
 from rich.markup import escape
 from rich.table import Table
 
@@ -25,6 +23,7 @@ from agentserve.commands.validate import validate
 from agentserve.config import ConfigError, EngineSection, default_config, load
 from agentserve.demo.command import demo
 from agentserve.engines import demo_model, installed
+from agentserve.logs import configure
 from scheduler import registry
 from scheduler.log import LogError, replay
 from scheduler.policy import KINDS, PRESETS
@@ -87,8 +86,7 @@ def serve(
         fail(installed.HOW_TO_INSTALL)
     if config is None:
         _prepare_demo_model()
-    logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=err, show_path=False)])
-    logging.getLogger("agentserve").setLevel(logging.DEBUG if verbose else logging.INFO)
+    configure(chosen.log, verbose=verbose)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as on Ctrl-C: engines are ended before we are
 

@@ -91,6 +91,12 @@ def _base_url(value: str) -> str:
     return value.rstrip("/").removesuffix("/v1")
 
 
+def _collector(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError(f"a collector's endpoint begins with http:// or https://, not {value!r}")
+    return value.rstrip("/").removesuffix("/v1/traces")
+
+
 def _address(value: str) -> str:
     host, colon, port = value.rpartition(":")
     if not (colon and host and port.isdecimal() and int(port) < 65536):
@@ -246,6 +252,23 @@ class Limits(Section):
     """What is held for a slow reader before reading from the engine pauses."""
 
 
+class LogSection(Section):
+    """What the gateway writes to its standard error."""
+
+    format: Literal["text", "json"] = "text"
+    calls: bool = False
+    """A line for each call that has ended: its program, decision, times and tokens."""
+    prompts: bool = False
+    """The whole body of each request. Off unless somebody asks: prompts are the users' own."""
+
+
+class TracingSection(Section):
+    """OpenTelemetry spans of programs, calls and gaps, sent to a collector by OTLP over HTTP."""
+
+    endpoint: Annotated[str, AfterValidator(_collector)] = "http://127.0.0.1:4318"
+    service: str = Field("agentserve", min_length=1)
+
+
 def _objective(value: str) -> str:
     parse_objective(value)
     return value
@@ -300,6 +323,9 @@ class Config(Section):
     """Whether and how the policy's parameters are searched while the gateway serves."""
     prices: dict[str, PriceSection] = {}
     """By model, for the cost of programs; what is left out is free."""
+    log: LogSection = LogSection()
+    tracing: TracingSection | None = None
+    """Whether and where spans are sent."""
     allow: list[str] = []
     """Engine-control fields of a request that clients may send themselves."""
 

@@ -11,6 +11,7 @@ from starlette.types import Receive, Send
 
 from agentserve.config import Limits
 from agentserve.gateway.attempt import Attempt, AttemptFailedError, WholeAnswer
+from agentserve.gateway.calllines import log_prompt
 from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.errors import ApiError, rejected
@@ -56,7 +57,8 @@ class Call:
         self._identity = identity
         self._headers = headers
         self._name = name or CallId(secrets.token_hex(12))
-        self._ticket = driver.arrive(self._arrival())
+        self._ticket = driver.arrive(self._arrival(), headers.get(b"traceparent", b"").decode("latin-1"))
+        log_prompt(self._name, request.body.text)
         self._outbox = Outbox(send, limits.buffer_bytes, limits.stall, self._ticket.whole.end)
         self._timer: asyncio.TimerHandle | None = None
         self._relayed = False

@@ -51,6 +51,10 @@ class Account:
     engine_seconds: Seconds = 0.0
     queue_seconds: Seconds = 0.0
     cost: float = 0.0
+    open_calls: int = 0
+    """Calls that have not ended."""
+    rested: Seconds | None = None
+    """When the latest one ended, if one has."""
 
 
 FREE = Price()
@@ -66,18 +70,28 @@ class Ledger(Watcher):
         self._accounts: OrderedDict[ProgramKey, Account] = OrderedDict()
 
     def account(self, program: ProgramKey) -> Account:
-        """A program's account; an empty one if no call of it has ended, or it is long ago."""
+        """A program's account; an empty one if it has made no call, or it is long ago."""
         return self._accounts.get(program) or Account()
 
     def latest(self) -> Iterator[tuple[ProgramKey, Account]]:
         """All accounts; the program whose last call ended latest comes first."""
         return reversed(self._accounts.items())
 
+    def call_arrived(self, life: Life) -> None:
+        """Notes that a call is there, and measures the gap that it ends, if it ends one."""
+        arrival = life.arrival
+        account = self._accounts.setdefault(arrival.program, Account())
+        if not account.open_calls and account.rested is not None:
+            self._metrics.gap_seconds.labels(arrival.model).observe(arrival.at - account.rested)
+        account.open_calls += 1
+
     def call_ended(self, life: Life) -> None:
         """Enters a call."""
         program, usage = life.arrival.program, life.usage
         cost = self._prices.get(life.arrival.model, FREE).of(usage, life.on_engines)
         account = self._accounts.setdefault(program, Account())
+        account.open_calls = max(0, account.open_calls - 1)
+        account.rested = life.ended
         account.calls += 1
         account.unfinished += life.status is not CallStatus.FINISHED
         account.engine_seconds += life.on_engines

@@ -85,8 +85,12 @@ class Lives:
     """Follows the calls of one driver, from its first event. `record` is one of the driver's records."""
 
     def __init__(self, watchers: Sequence[Watcher]) -> None:
-        self._watchers = watchers
+        self._watchers = list(watchers)
         self._calls: dict[CallId, Life] = {}
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tells one more, of calls that arrive from now on. To be called before there is any."""
+        self._watchers.append(watcher)
 
     def record(self, event: Event, decision: Decision) -> None:
         """Takes an event and what was decided."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import uvicorn
 import uvloop
@@ -15,6 +15,7 @@ from agentserve.config import Config
 from agentserve.engines.factory import build_engines, default_logs
 from agentserve.engines.supervise import Supervised, Supervisor
 from agentserve.gateway.app import Gateway
+from agentserve.gateway.calllines import CallLines
 from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.eventlog import EventLog
@@ -27,6 +28,7 @@ from agentserve.gateway.metrics import Metrics
 from agentserve.gateway.passthrough import Passthrough
 from agentserve.gateway.recorder import Recorder, RecordingError
 from agentserve.gateway.state import StateError, keep_state, load_responses, load_state, save_state
+from agentserve.gateway.tracing.factory import TracingError, tracing
 from agentserve.gateway.tuner import Tuner
 from agentserve.gateway.tuning.errors import TuningError
 from agentserve.gateway.virtual.model import VirtualModel
@@ -61,7 +63,7 @@ def run(config: Config) -> int:
             uvloop.run(_serve(config, brain, listener))
     except KeyboardInterrupt:
         pass
-    except (RecordingError, TuningError) as error:
+    except (RecordingError, TracingError, TuningError) as error:
         logger.error("%s", error)
         return 2
     return 0
@@ -118,7 +120,7 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     metrics = Metrics()
     recorder = Recorder(config.record, metrics.registry) if config.record else None
     ledger = Ledger({model: Price(**price.model_dump()) for model, price in config.prices.items()}, metrics)
-    lives = Lives([ledger, *([recorder] if recorder else [])])
+    lives = Lives([metrics, ledger, *([recorder] if recorder else []), *([CallLines()] if config.log.calls else [])])
     driver = Driver(brain, metrics, [*([log.record] if log else []), lives.record])
     supervisors = {engine.name: Supervisor(engine, driver, logger.info) for engine in engines}
     pools: dict[str, list[Supervised]] = {}
@@ -133,7 +135,10 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     if config.state is not None:
         load_responses(config.state, chain)
         tasks.append(asyncio.create_task(keep_state(config.state, brain.learned, chain)))
+    opened = ExitStack()
     try:
+        if config.tracing is not None:
+            lives.watch(opened.enter_context(tracing(config.tracing, driver)))
         if config.tune is not None and config.record is not None:
             tuner = Tuner(config.tune, config.record, driver, model=config.pools[0].model)
             tasks.append(asyncio.create_task(tuner.run()))
@@ -144,6 +149,7 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         driver.close()
+        opened.close()
         for each in (log, recorder):
             if each is not None:
                 each.close()

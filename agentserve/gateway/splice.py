@@ -52,7 +52,7 @@ class Body:
     Where a key occurs more than once the last one counts, as in every common parser.
     """
 
-    __slots__ = ("_data", "_members", "_text", "fields")
+    __slots__ = ("_data", "_members", "fields", "text")
 
     def __init__(self, data: bytes) -> None:
         """Scans the body.
@@ -61,17 +61,17 @@ class Body:
             BadJsonError: it is not UTF-8, not JSON, or not an object.
         """
         try:
-            self._text = data.decode()
+            self.text = data.decode()
         except UnicodeDecodeError as error:
             raise BadJsonError(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
         self._data = data
-        self._members = _scan_object(self._text)
+        self._members = _scan_object(self.text)
         self.fields: dict[str, object] = {member.name: member.value for member in self._members}
 
     def raw(self, name: str) -> str:
         """The text of a member's value as the client wrote it; empty if the member is not there."""
         member = self._last(name)
-        return self._text[member.value_start : member.end] if member else ""
+        return self.text[member.value_start : member.end] if member else ""
 
     def elements(self, name: str) -> list[Element]:
         """The elements of an array with their texts.
@@ -80,13 +80,13 @@ class Body:
             BadJsonError: it has more than `MAX_ELEMENTS`.
         """
         member = self._last(name)
-        return list(_scan_array(self._text, member.value_start)) if member else []
+        return list(_scan_array(self.text, member.value_start)) if member else []
 
     def edited(self, edit: Edit) -> bytes:
         """The body with the edit applied: each key that is put occurs exactly once in the result."""
         if not edit.put and not any(name in self.fields for name in edit.drop):
             return self._data
-        return _edited(self._text, self._members, edit).encode()
+        return _edited(self.text, self._members, edit).encode()
 
     def _last(self, name: str) -> Member | None:
         return next((member for member in reversed(self._members) if member.name == name), None)

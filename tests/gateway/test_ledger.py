@@ -77,6 +77,19 @@ def test_a_rejected_call_has_only_waited() -> None:
     assert (books.account.unfinished, books.account.engine_seconds, books.account.queue_seconds) == (1, 0.0, 3.0)
 
 
+def test_a_gap_is_measured_when_no_other_call_of_the_program_runs() -> None:
+    books = Books()
+    books.tell(arrived(0.0), dispatched())
+    books.tell(arrived(1.0, CallId("d")), dispatched(CallId("d")))
+    books.tell(CallFinished(2.0, C, None))
+    books.tell(arrived(3.0), dispatched())
+    books.tell(CallFinished(4.0, CallId("d"), None))
+    books.tell(CallFinished(5.0, C, None))
+    books.tell(arrived(9.0), dispatched())
+    assert books.metrics.registry.get_sample_value("agentserve_gap_seconds_count", {"model": "m"}) == 1
+    assert books.metrics.registry.get_sample_value("agentserve_gap_seconds_sum", {"model": "m"}) == 4.0
+
+
 def test_the_accounts_are_bounded() -> None:
     books = Books()
     for number in range(MAX_ACCOUNTS + 1):
