@@ -49,7 +49,11 @@ class Outbox:
     def put(self, data: bytes) -> None:
         """Adds to the answer, whatever is waiting already."""
         if len(data) <= PIECE:
-            self._add({"type": "http.response.body", "body": data, "more_body": True})
+            message: Message = {"type": "http.response.body", "body": data, "more_body": True}
+            if self._task is None and not self._broken:
+                self._begin(message)
+            else:
+                self._add(message)
             return
         for start in range(0, len(data), PIECE):
             piece = data[start : start + PIECE]

@@ -79,6 +79,12 @@ class StreamReader(ABC):
         data = self._rest + chunk if self._rest else chunk
         if data.endswith(b"\n\n"):
             self._rest = b""
+            if self.started and not self._reads_text:  # nearly every chunk, so without a further call
+                for mark in self.telling:
+                    if mark in data:
+                        return self._read(data)
+                self.tokens += data.count(self.token)
+                return data
             return self._read(data)
         end = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
         if end < 4:
