@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector
 
+from agentserve.gateway.counted import LabelledCounter, LabelledHistogram
 from agentserve.gateway.lives import Life, Watcher
 from scheduler.types import Seconds, Usage
 from workloads.traces.recording import CallStatus
@@ -28,13 +29,15 @@ class Metrics(Watcher):
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.calls = Counter(
+        self.calls = LabelledCounter(
             "agentserve_calls", "Calls that ended, by how.", ["model", "status"], registry=self.registry
         )
-        self.identified = Counter(
+        self.identified = LabelledCounter(
             "agentserve_calls_identified", "Calls by what told their program.", ["source"], registry=self.registry
         )
-        self.errors = Counter("agentserve_errors", "Error answers, by HTTP status.", ["status"], registry=self.registry)
+        self.errors = LabelledCounter(
+            "agentserve_errors", "Error answers, by HTTP status.", ["status"], registry=self.registry
+        )
         self.queue_seconds = self._histogram(
             "agentserve_queue_seconds", "Time from a call's arrival to its dispatch.", SECONDS
         )
@@ -58,32 +61,34 @@ class Metrics(Watcher):
         self.output_lengths = self._histogram(
             "agentserve_call_output_tokens", "Output tokens of a call, as engines report them.", OUTPUTS
         )
-        self.dispatches = Counter(
+        self.dispatches = LabelledCounter(
             "agentserve_dispatches",
             "Calls that went to an engine, by why they went there then.",
             ["engine", "why"],
             registry=self.registry,
         )
-        self.prompt_tokens = Counter(
+        self.prompt_tokens = LabelledCounter(
             "agentserve_prompt_tokens", "Prompt tokens, as engines report them.", ["model"], registry=self.registry
         )
-        self.cached_tokens = Counter(
+        self.cached_tokens = LabelledCounter(
             "agentserve_cached_tokens", "Prompt tokens that were cached.", ["model"], registry=self.registry
         )
-        self.output_tokens = Counter(
+        self.output_tokens = LabelledCounter(
             "agentserve_output_tokens", "Output tokens, as engines report them.", ["model"], registry=self.registry
         )
-        self.engine_seconds = Counter(
+        self.engine_seconds = LabelledCounter(
             "agentserve_call_engine_seconds",
             "Time that ended calls were on engines, each call by itself.",
             ["model"],
             registry=self.registry,
         )
-        self.cost = Counter(
+        self.cost = LabelledCounter(
             "agentserve_cost", "What ended calls cost by the price table.", ["model"], registry=self.registry
         )
-        self.pins = Counter("agentserve_pins", "What became of pins.", ["engine", "outcome"], registry=self.registry)
-        self.dispatch_failures = Counter(
+        self.pins = LabelledCounter(
+            "agentserve_pins", "What became of pins.", ["engine", "outcome"], registry=self.registry
+        )
+        self.dispatch_failures = LabelledCounter(
             "agentserve_dispatch_failures",
             "Calls an engine did not take.",
             ["engine", "reason"],
@@ -105,8 +110,8 @@ class Metrics(Watcher):
         if life.first_token is not None and usage.output > 1:
             self.token_seconds.labels(arrival.model).observe((life.ended - life.first_token) / (usage.output - 1))
 
-    def _histogram(self, name: str, documentation: str, bounds: Sequence[float]) -> Histogram:
-        return Histogram(name, documentation, ["model"], buckets=bounds, registry=self.registry)
+    def _histogram(self, name: str, documentation: str, bounds: Sequence[float]) -> LabelledHistogram:
+        return LabelledHistogram(name, documentation, ["model"], buckets=bounds, registry=self.registry)
 
     def count_tokens(self, model: str, usage: Usage) -> None:
         """Counts what a finished call took."""
