@@ -5,7 +5,7 @@ CONFIG ?=
 TRACES ?= traces
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lock bench tournament tournament-full text2sql-sim clean
+.PHONY: help setup demo serve test check format lock bench soak fuzz tournament tournament-full text2sql-sim clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,12 @@ bench: setup ## the benchmarks whose results are in docs/results/ (over two hour
 	$(BIN)/python -m tests.benchmarks.simulator_speed --json docs/results/simulator-speed.json
 	$(BIN)/python -m tests.benchmarks.engine_model --json docs/results/engine-model.json
 	$(BIN)/python -m tests.benchmarks.scale --json docs/results/scale.json
+
+soak: setup ## ten minutes of mixed traffic with disconnects, engines that die and garbage (SECONDS=600)
+	$(BIN)/python -m tests.benchmarks.soak --seconds $(or $(SECONDS),600)
+
+fuzz: setup ## some ten minutes of strange bodies, headers and streams for the splicer, the scanners and the identity resolver
+	$(BIN)/python -m pytest tests/gateway/test_fuzz.py --hypothesis-profile=fuzz
 
 tournament: setup ## all presets against each other in the simulator (TRACES=folder of public traces; goes on where it was cut off)
 	@scripts/compile.sh

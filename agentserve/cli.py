@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from collections.abc import Callable, Mapping
 from inspect import signature
@@ -10,19 +9,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.logging import RichHandler
 from rich.markup import escape
 from rich.table import Table
 
 from agentserve import __version__
 from agentserve.commands.calibrate import calibrate
 from agentserve.commands.common import err, fail, out
+from agentserve.commands.explain import explain
+from agentserve.commands.operate import engines, programs
 from agentserve.commands.simulate import simulate
 from agentserve.commands.tune import tune
 from agentserve.commands.validate import validate
 from agentserve.config import ConfigError, EngineSection, default_config, load
 from agentserve.demo.command import demo
 from agentserve.engines import demo_model, installed
+from agentserve.logs import configure
 from scheduler import registry
 from scheduler.log import LogError, replay
 from scheduler.policy import KINDS, PRESETS
@@ -85,8 +86,7 @@ def serve(
         fail(installed.HOW_TO_INSTALL)
     if config is None:
         _prepare_demo_model()
-    logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=err, show_path=False)])
-    logging.getLogger("agentserve").setLevel(logging.DEBUG if verbose else logging.INFO)
+    configure(chosen.log, verbose=verbose)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as on Ctrl-C: engines are ended before we are
 
@@ -153,6 +153,9 @@ def replay_log(file: Annotated[Path, typer.Argument(help="An event log that a ga
     out.print("every action is the recorded one")
 
 
+app.command()(programs)
+app.command()(engines)
+app.command()(explain)
 app.command()(demo)
 app.command()(simulate)
 app.command()(calibrate)

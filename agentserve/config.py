@@ -91,6 +91,12 @@ def _base_url(value: str) -> str:
     return value.rstrip("/").removesuffix("/v1")
 
 
+def _collector(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError(f"a collector's endpoint begins with http:// or https://, not {value!r}")
+    return value.rstrip("/").removesuffix("/v1/traces")
+
+
 def _address(value: str) -> str:
     host, colon, port = value.rpartition(":")
     if not (colon and host and port.isdecimal() and int(port) < 65536):
@@ -107,6 +113,7 @@ PathText = Annotated[Path, Field(strict=False)]
 Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")]
 Count = Annotated[int, Field(gt=0)]
 Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Duration = Annotated[Factor, BeforeValidator(_in_seconds)]
 """Seconds, as a number; or with a unit: 30s, 10m, 1h."""
 
@@ -222,6 +229,17 @@ class VirtualSection(Section):
         return self
 
 
+class PriceSection(Section):
+    """What one model costs, in any one currency: per million tokens, and per second that a call is on an engine."""
+
+    input: Amount = 0.0
+    """Prompt tokens that were not cached."""
+    cached: Amount = 0.0
+    """Prompt tokens that were."""
+    output: Amount = 0.0
+    engine_second: Amount = 0.0
+
+
 class Limits(Section):
     """What the gateway bears from a client; times in seconds."""
 
@@ -232,6 +250,23 @@ class Limits(Section):
     """A client that reads nothing for so long is given up."""
     buffer_bytes: Count = 256 * 1024
     """What is held for a slow reader before reading from the engine pauses."""
+
+
+class LogSection(Section):
+    """What the gateway writes to its standard error."""
+
+    format: Literal["text", "json"] = "text"
+    calls: bool = False
+    """A line for each call that has ended: its program, decision, times and tokens."""
+    prompts: bool = False
+    """The whole body of each request. Off unless somebody asks: prompts are the users' own."""
+
+
+class TracingSection(Section):
+    """OpenTelemetry spans of programs, calls and gaps, sent to a collector by OTLP over HTTP."""
+
+    endpoint: Annotated[str, AfterValidator(_collector)] = "http://127.0.0.1:4318"
+    service: str = Field("agentserve", min_length=1)
 
 
 def _objective(value: str) -> str:
@@ -286,6 +321,11 @@ class Config(Section):
     """Where every call is recorded, without its text, to be simulated."""
     tune: TuneSection | None = None
     """Whether and how the policy's parameters are searched while the gateway serves."""
+    prices: dict[str, PriceSection] = {}
+    """By model, for the cost of programs; what is left out is free."""
+    log: LogSection = LogSection()
+    tracing: TracingSection | None = None
+    """Whether and where spans are sent."""
     allow: list[str] = []
     """Engine-control fields of a request that clients may send themselves."""
 
@@ -325,6 +365,14 @@ class Config(Section):
                     raise ValueError(f"virtual: {each.model!r} uses {used!r}, which is virtual itself; name a pool")
                 if used not in pools:
                     raise ValueError(f"virtual: {each.model!r} uses {used!r}; the pools are {', '.join(sorted(pools))}")
+        return self
+
+    @model_validator(mode="after")
+    def _price_pools(self) -> Self:
+        pools = sorted({pool.model for pool in self.pools})
+        for model in self.prices:
+            if model not in pools:
+                raise ValueError(f"prices: {model!r} is no pool's model; the pools are {', '.join(pools)}")
         return self
 
     @model_validator(mode="after")

@@ -66,17 +66,26 @@ def replay(lines: Iterable[str]) -> Replay:
     Raises:
         LogError: the log is damaged or of another format.
     """
-    numbered = enumerate(lines, 1)
-    brain = _brain_of(numbered)
+    brain, events = opened(lines)
     count = actions = 0
     difference = None
-    for number, event, recorded in _events(numbered):
+    for number, event, recorded in events:
         decision = brain.handle(event)
         count += 1
         actions += len(decision.actions)
         if difference is None and digest(decision.actions) != recorded:
             difference = number
     return Replay(brain, count, actions, difference)
+
+
+def opened(lines: Iterable[str]) -> tuple[Brain, Iterator[tuple[int, Event, str]]]:
+    """The brain as it was when the log began; and of each further line its number, event, and its actions' digest.
+
+    Raises:
+        LogError: the log is damaged or of another format; of an event, when that is reached.
+    """
+    numbered = enumerate(lines, 1)
+    return _brain_of(numbered), _events(numbered)
 
 
 def _brain_of(numbered: Iterator[tuple[int, str]]) -> Brain:

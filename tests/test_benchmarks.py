@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.benchmarks.brain_cost import idle_program_bytes, measure
+from tests.benchmarks.gateway_cost import PEER, costs, table
 from tests.benchmarks.programs import (
     BARE,
     LOW,
@@ -67,3 +68,29 @@ def test_the_brains_cost_is_measured_over_all_kinds_of_events() -> None:
 
 def test_an_idle_program_is_small() -> None:
     assert idle_program_bytes(programs=300) < 4096
+
+
+def _target(small: float, agentic: float, body: float, p50: float, ok: int = 5) -> dict[str, object]:
+    cpu = {"small_c1": small, "small_c32": small, "agentic_c8": agentic, "agentic_1chunk_c8": body}
+    return {
+        "scenarios": {
+            name: {"ok": ok, "issued": 5, "p50_ms": p50, "gw": {"cpu_ms_per_req": value}} for name, value in cpu.items()
+        }
+    }
+
+
+def test_gateway_costs_are_medians_over_whole_runs_with_ratios_to_the_peer() -> None:
+    runs = [
+        {
+            "direct": _target(0, 0, 0, 1.0),
+            PEER: _target(0.2, 10.0, 1.0, 1.5),
+            "agentserve": _target(ours, 12.0, 3.0, 2.0),
+        }
+        for ours in (0.3, 0.4, 9.0)
+    ]
+    runs.append({"direct": _target(0, 0, 0, 1.0), "agentserve": _target(0.1, 1.0, 0.5, 1.0, ok=4)})
+    peer, ours = costs(runs)
+    assert (peer.runs, peer.small_ms, ours.runs, ours.small_ms) == (3, 0.2, 3, 0.4)
+    assert ours.chunk_us == pytest.approx(9.0 * 1000 / 443, rel=1e-3)
+    assert ours.added_p50_ms["agentic_c8"] == 1.0
+    assert "| agentserve | 3 | 0.4 (2.00x) | 12 (1.20x) |" in table([peer, ours])

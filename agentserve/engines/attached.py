@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from agentserve.engines import metrics
 from agentserve.engines.base import EngineError, PinOrder, PinReport, Progress, Pulse
-from agentserve.engines.http import HEALTH_TIMEOUT, HttpLeg, HttpReply, read
+from agentserve.engines.calls import CallReply
+from agentserve.engines.http import HEALTH_TIMEOUT, HttpLeg, read
 from agentserve.engines.probe import Known, probe
 from scheduler.events import PinOutcome
 from scheduler.types import EngineId, EngineSpec, Tokens
@@ -50,7 +51,7 @@ class AttachedEngine:
             self._cursor = read(self.name, await self._leg.get(PINS_PATH), _Pins).cursor
         return self._spec
 
-    async def open(self, path: str, headers: Mapping[str, str], body: bytes) -> HttpReply:
+    async def open(self, path: str, headers: Mapping[str, str], body: bytes) -> CallReply:
         """POSTs a body and returns at the answer's head. Raises `EngineError` if none comes."""
         return await self._leg.open(path, headers, body)
 

@@ -6,7 +6,7 @@ and attached like any other), so that the gateway knows only this page.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,14 +47,34 @@ class Pulse:
     kv_used: Tokens
 
 
+Room = Callable[[], Awaitable[None]]
+"""Waits until more may come."""
+Take = Callable[[bytes], Room | None]
+"""Takes a piece of an answer, and says how to wait if no more may come for now."""
+
+
 class Reply(Protocol):
     """An engine's answer whose head has arrived and whose body is still coming."""
 
     status: int
-    headers: Mapping[str, str]
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Its headers, by lower-case names."""
+        ...
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes, in the pieces it comes in.
+
+        Raises:
+            EngineError: the connection broke before the body ended.
+        """
+        ...
+
+    async def relay(self, take: Take) -> None:
+        """Gives the body to `take` piece by piece, each as it comes, and returns at its end.
+
+        Reading pauses while `take` has no room. What it raises ends the relay and is raised here.
 
         Raises:
             EngineError: the connection broke before the body ended.

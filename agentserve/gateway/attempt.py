@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from agentserve.engines.base import Engine, EngineError, Reply
+from agentserve.engines.base import Engine, EngineError, Reply, Room, Take
 from agentserve.gateway.answer import BadAnswerError
 from agentserve.gateway.driver import Driver, Ticket
 from agentserve.gateway.interrupt import CallInterruptedError
@@ -14,8 +14,8 @@ from agentserve.gateway.stream import StreamReader
 from scheduler.events import FailureReason
 from scheduler.types import Tokens, Usage
 
-PassOn = Callable[[bytes], Awaitable[None]]
-"""Takes a piece of a stream for the client; returns when more may come."""
+PassOn = Take
+"""Takes a piece of a stream for the client."""
 
 Named = Callable[[str, Tokens], None]
 """Takes the id of an answer that later calls may refer to, and its length, before the client can know it."""
@@ -93,16 +93,21 @@ class Attempt:
         reader = self._request.protocol.reader(self._request.wants_usage, reads_text=not self._request.has_tools)
         progress = _Progress(self._driver, self._ticket)
         relayed = False
-        async for chunk in reply.chunks():
+
+        def take(chunk: bytes) -> Room | None:
+            nonlocal relayed
             data = reader.feed(chunk)
             if reader.error and not relayed and reader.error_status >= 500:
                 raise self._failed(FailureReason.ENGINE_ERROR, reader.error)
             progress.note(reader)
             if reader.done:
                 self._note(reader.response, reader.usage)
-            if data:
-                relayed = True
-                await pass_on(data)
+            if not data:
+                return None
+            relayed = True
+            return pass_on(data)
+
+        await reply.relay(take)
         self._conclude(reader)
 
     def _conclude(self, reader: StreamReader) -> None:

@@ -10,7 +10,9 @@ from collections.abc import Collection
 from starlette.types import Receive, Send
 
 from agentserve.config import Limits
+from agentserve.engines.base import Room
 from agentserve.gateway.attempt import Attempt, AttemptFailedError, WholeAnswer
+from agentserve.gateway.calllines import log_prompt
 from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.errors import ApiError, rejected
@@ -26,6 +28,9 @@ from scheduler.types import CallId, Seconds, Tokens
 
 KEEP_ALIVE: Seconds = 10.0
 """Between two keep-alives of a stream that has nothing to say yet."""
+
+UNWATCHED: Seconds = 0.02
+"""A call that takes no longer is over before it could be seen that its client left."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,16 +61,18 @@ class Call:
         self._identity = identity
         self._headers = headers
         self._name = name or CallId(secrets.token_hex(12))
-        self._ticket = driver.arrive(self._arrival())
+        self._ticket = driver.arrive(self._arrival(), headers.get(b"traceparent", b"").decode("latin-1"))
+        log_prompt(self._name, request.body.text)
         self._outbox = Outbox(send, limits.buffer_bytes, limits.stall, self._ticket.whole.end)
         self._timer: asyncio.TimerHandle | None = None
+        self._watcher: asyncio.Task[None] | None = None
         self._relayed = False
         """Some of an engine's answer is on its way to the client: no other engine can take the call."""
         self._last_failure = ""
 
     async def run(self, receive: Receive) -> None:
         """Serves the call to its end, whatever that is."""
-        watcher = asyncio.create_task(self._watch_client(receive))
+        watch = asyncio.get_running_loop().call_later(UNWATCHED, self._begin_watch, receive)
         try:
             async with self._ticket.whole:
                 await self._serve()
@@ -77,7 +84,9 @@ class Call:
             logger.exception("call %s of program %s broke the gateway", self._ticket.call, self._identity.program)
             await self._answer_error(ApiError(500, "the gateway made an error; its log says which"))
         finally:
-            watcher.cancel()
+            watch.cancel()
+            if self._watcher is not None:
+                self._watcher.cancel()
             self._stop_holding()
             self._outbox.close()
             self._driver.cancelled(self._ticket)
@@ -103,6 +112,9 @@ class Call:
             streams=request.stream,
             stops=request.stops,
         )
+
+    def _begin_watch(self, receive: Receive) -> None:
+        self._watcher = asyncio.create_task(self._watch_client(receive))
 
     async def _watch_client(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -166,15 +178,14 @@ class Call:
     def _named(self, response: str, output: Tokens) -> None:
         self._chain.remember(response, self._identity.program, self._request.prompt, output)
 
-    async def _pass_on(self, data: bytes) -> None:
+    def _pass_on(self, data: bytes) -> Room | None:
         if not self._relayed:
             self._relayed = True
             self._stop_holding()
             if not self._outbox.open:
                 self._outbox.start(200, self._stream_headers(self._ticket.dispatch))
         self._outbox.put(data)
-        if self._outbox.full:
-            await self._outbox.room()
+        return self._outbox.room if self._outbox.full else None
 
     # --- the client -------------------------------------------------------------------------------------------------
 
@@ -207,11 +218,16 @@ class Call:
         ]
 
     def _own_headers(self, dispatch: Dispatch | None) -> RawHeaders:
-        headers = [(b"x-agentserve-program", self._identity.program.program.encode())]
+        headers = [
+            (b"x-agentserve-program", self._identity.program.program.encode()),
+            (b"x-agentserve-call", self._name.encode()),
+        ]
         if dispatch is not None:
+            engine, waited, why = dispatch.engine, int(dispatch.waited * 1000), dispatch.why.value
             headers += [
-                (b"x-agentserve-engine", dispatch.engine.encode()),
-                (b"x-agentserve-queue-ms", b"%d" % (dispatch.waited * 1000)),
-                (b"x-agentserve-why", dispatch.why.value.encode()),
+                (b"x-agentserve-engine", engine.encode()),
+                (b"x-agentserve-queue-ms", b"%d" % waited),
+                (b"x-agentserve-why", why.encode()),
+                (b"x-agentserve-decision", f"engine={engine}; wait={waited}ms; why={why}".encode()),
             ]
         return headers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentserve.gateway.errors import ApiError, unknown_model
 from agentserve.gateway.fleet import Fleet
+from agentserve.gateway.ledger import Account
 from scheduler.events import HintGiven, ProgramEnded, ToolEnded, ToolStarted
 from scheduler.state import Program
 from scheduler.types import DEFAULT_TENANT, ProgramKey, Seconds
@@ -26,6 +28,21 @@ class Hints(BaseModel):
     tool_ended: bool = Field(False, description="The tool has returned: the next call is about to come.")
     remaining_calls: int | None = Field(None, ge=0, description="Calls the program still makes.")
     expected_gap: Seconds | None = Field(None, ge=0, allow_inf_nan=False, description="How long the gap will last.")
+
+
+class AccountReport(BaseModel):
+    """What a program has taken, by the calls of it that have ended."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    calls: int
+    unfinished: int = Field(description="Of these, those that failed, were cancelled or rejected.")
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    engine_seconds: Seconds = Field(description="Time on engines, each call by itself.")
+    queue_seconds: Seconds = Field(description="Time in the gateway's line.")
+    cost: float = Field(description="By the price table of the configuration.")
 
 
 class ProgramReport(BaseModel):
@@ -43,6 +60,22 @@ class ProgramReport(BaseModel):
     context_tokens: int
     gap_seconds: Seconds | None = Field(description="How long it has been without a call.")
     pinned_seconds: Seconds = Field(description="How much longer its KV is kept.")
+    account: AccountReport
+
+
+class EndedReport(BaseModel):
+    """A program that has ended."""
+
+    id: str
+    tenant: str
+    account: AccountReport
+
+
+class ProgramList(BaseModel):
+    """Programs that have not ended, oldest first, and if asked for those that have, the latest first."""
+
+    programs: list[ProgramReport]
+    ended: list[EndedReport] | None = None
 
 
 class ModelCard(BaseModel):
@@ -101,14 +134,19 @@ def control_routes(fleet: Fleet) -> APIRouter:
     async def engines() -> JSONResponse:
         return JSONResponse({"engines": [asdict(report) for report in fleet.report()]})
 
-    @router.get("/agentserve/v1/programs", summary="Programs that have not ended, oldest first")
-    async def programs(limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> dict[str, list[ProgramReport]]:
+    @router.get(
+        "/agentserve/v1/programs",
+        summary="Programs that have not ended, oldest first, with what they took",
+        response_model_exclude_unset=True,
+    )
+    async def programs(limit: Annotated[int, Query(ge=1, le=10_000)] = 1000, ended: bool = False) -> ProgramList:
         listed = sorted(driver.brain.programs.values(), key=lambda program: program.rank)[:limit]
-        return {"programs": [_report(program, driver.now()) for program in listed]}
+        reports = [report(program) for program in listed]
+        return ProgramList(programs=reports, ended=ended_programs(limit)) if ended else ProgramList(programs=reports)
 
     @router.get("/agentserve/v1/programs/{program:path}", summary="One program")
     async def program_report(program: str) -> ProgramReport:
-        return _report(known(program), driver.now())
+        return report(known(program))
 
     @router.delete("/agentserve/v1/programs/{program:path}", summary="No more calls come from this program")
     async def end_program(program: str) -> dict[str, str]:
@@ -126,6 +164,16 @@ def control_routes(fleet: Fleet) -> APIRouter:
             driver.handle(HintGiven(driver.now(), key, hints.remaining_calls, hints.expected_gap))
         return {"program": program}
 
+    def report(program: Program) -> ProgramReport:
+        return _report(program, driver.now(), fleet.ledger.account(program.key))
+
+    def ended_programs(limit: int) -> list[EndedReport]:
+        over = (item for item in fleet.ledger.latest() if item[0] not in driver.brain.programs)
+        return [
+            EndedReport(id=key.program, tenant=key.tenant, account=AccountReport.model_validate(account))
+            for key, account in islice(over, limit)
+        ]
+
     def known(program: str) -> Program:
         key = ProgramKey(DEFAULT_TENANT, program)
         if key not in driver.brain.programs:
@@ -140,7 +188,7 @@ def _card(fleet: Fleet, model: str) -> ModelCard:
     return ModelCard(id=model, display_name=model, max_model_len=fleet.max_model_len(model))
 
 
-def _report(program: Program, now: Seconds) -> ProgramReport:
+def _report(program: Program, now: Seconds, account: Account) -> ProgramReport:
     running = sum(call.engine is not None for call in program.calls.values())
     return ProgramReport(
         id=program.key.program,
@@ -155,4 +203,5 @@ def _report(program: Program, now: Seconds) -> ProgramReport:
         context_tokens=program.context,
         gap_seconds=None if program.gap_since is None else now - program.gap_since,
         pinned_seconds=max(0.0, program.pin_until - now),
+        account=AccountReport.model_validate(account),
     )

@@ -41,11 +41,13 @@ Record = Callable[[Event, Decision], None]
 class Ticket:
     """A call from its arrival to its end, as the two sides of the gateway share it."""
 
-    def __init__(self, call: CallId, model: str, program: ProgramKey, arrived: Seconds) -> None:
+    def __init__(self, call: CallId, model: str, program: ProgramKey, arrived: Seconds, traceparent: str = "") -> None:
+        """`traceparent` is the header of that name that the client sent."""
         self.call = call
         self.model = model
         self.program = program
         self.arrived = arrived
+        self.traceparent = traceparent
         self.over = False
         self.dispatch: Dispatch | None = None
         """The latest; None while the call waits."""
@@ -179,12 +181,17 @@ class Driver:
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
-    def arrive(self, event: CallArrived) -> Ticket:
+    def arrive(self, event: CallArrived, traceparent: str = "") -> Ticket:
         """Takes a new call in. Its decision may be there at once."""
-        ticket = Ticket(event.call, event.model, event.program, event.at)
+        ticket = Ticket(event.call, event.model, event.program, event.at, traceparent)
         self._tickets[ticket.call] = ticket
         self.handle(event)
         return ticket
+
+    def parent_of(self, call: CallId) -> str:
+        """The `traceparent` that came with a call that is not over; "" if none did."""
+        ticket = self._tickets.get(call)
+        return ticket.traceparent if ticket is not None else ""
 
     def sent(self, ticket: Ticket) -> None:
         """The call leaves for its engine."""

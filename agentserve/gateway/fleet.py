@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agentserve.engines.base import Engine
 from agentserve.engines.supervise import State, Supervisor
 from agentserve.gateway.driver import Driver
+from agentserve.gateway.ledger import Ledger
 from scheduler.types import EngineId, EngineSpec
 
 
@@ -31,12 +32,14 @@ class Fleet:
         pools: Mapping[str, Sequence[Engine]],
         driver: Driver,
         supervisors: Mapping[EngineId, Supervisor],
+        ledger: Ledger,
         virtual: Sequence[str] = (),
     ) -> None:
         self.pools = pools
         self.models = (*pools, *virtual)
         """The names that clients may use."""
         self.driver = driver
+        self.ledger = ledger
         self._supervisors = supervisors
 
     def report(self) -> list[EngineReport]:

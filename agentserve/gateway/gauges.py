@@ -20,9 +20,17 @@ class Gauges(Collector):
         """Reads everything now."""
         brain = self._fleet.driver.brain
         yield GaugeMetricFamily("agentserve_programs", "Programs that have not ended.", value=len(brain.programs))
+        gaps = sum(program.gap_since is not None for program in brain.programs.values())
+        yield GaugeMetricFamily("agentserve_programs_in_gap", "Programs without a call now.", value=gaps)
         yield GaugeMetricFamily("agentserve_calls_waiting", "Calls held by the gateway.", value=brain.waiting)
         yield self._engines_up()
         running = GaugeMetricFamily("agentserve_engine_running", "Calls dispatched to the engine.", labels=["engine"])
+        members = GaugeMetricFamily(
+            "agentserve_engine_programs", "Programs whose memory is reserved on the engine.", labels=["engine"]
+        )
+        queued = GaugeMetricFamily(
+            "agentserve_engine_queued", "Requests that wait inside the engine, at the latest scrape.", labels=["engine"]
+        )
         capacity = GaugeMetricFamily("agentserve_engine_kv_tokens", "KV tokens the engine has.", labels=["engine"])
         free = GaugeMetricFamily(
             "agentserve_engine_free_kv_tokens", "KV tokens free by our account.", labels=["engine"]
@@ -34,10 +42,12 @@ class Gauges(Collector):
         )
         for engine in brain.engines.values():
             running.add_metric([engine.id], len(engine.running))
+            members.add_metric([engine.id], len(engine.members))
+            queued.add_metric([engine.id], engine.queued)
             capacity.add_metric([engine.id], engine.account.capacity)
             free.add_metric([engine.id], engine.free)
             drift.add_metric([engine.id], engine.drift)
-        yield from (running, capacity, free, drift)
+        yield from (running, members, queued, capacity, free, drift)
 
     def _engines_up(self) -> GaugeMetricFamily:
         up = GaugeMetricFamily("agentserve_engine_up", "1 if the engine takes calls.", labels=["engine", "model"])

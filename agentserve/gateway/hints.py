@@ -43,12 +43,18 @@ class Hints:
     final: bool
 
 
+NOTHING = Hints("", "", "", "", "", None, 0, None, final=False)
+"""What most clients say."""
+
+
 def read_hints(headers: Headers, body: Body) -> Hints:
     """Reads them; a header wins over the body's `agentserve`, and that over `agentic_context`.
 
     Raises:
         ApiError: something in them is absurd.
     """
+    if not (BODY_HINT in body.fields or "vllm_xargs" in body.fields or _has_ours(headers)):
+        return NOTHING
     hint = _object(BODY_HINT, body.fields.get(BODY_HINT))
     context = _context(body)
 
@@ -76,6 +82,10 @@ def read_hints(headers: Headers, body: Body) -> Hints:
         expected_output=first("expected-output", _tokens, "expected_output"),
         final=bool(first("final", _flag, "final")),
     )
+
+
+def _has_ours(headers: Headers) -> bool:
+    return any(name.startswith(b"x-agentserve-") for name in headers)
 
 
 def _context(body: Body) -> Mapping[str, object]:

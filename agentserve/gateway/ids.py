@@ -48,6 +48,8 @@ def foreign(value: object) -> str:
 
 def is_id(value: str) -> bool:
     """Whether a text can be an id; the empty one can, and is none."""
+    if value.isascii():
+        return len(value) <= MAX_ID_BYTES and value.isprintable()
     try:
         size = len(value.encode())
     except UnicodeEncodeError:

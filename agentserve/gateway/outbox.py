@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 from starlette.types import Message, Send
 
@@ -18,7 +18,8 @@ PIECE = 16 * 1024
 class Outbox:
     """Sends a streamed answer as fast as its client reads.
 
-    `give_up` is called, once, if a single send takes longer than `stall` seconds, or the connection breaks.
+    While the client keeps up, `put` sends at once, without waking a task. `give_up` is called, once, if a single send
+    takes longer than `stall` seconds, or the connection breaks.
     """
 
     def __init__(self, send: Send, limit: int, stall: Seconds, give_up: Callable[[Cause], None]) -> None:
@@ -28,32 +29,35 @@ class Outbox:
         self._give_up = give_up
         self._messages: deque[Message] = deque()
         self._size = 0
-        self._ended = False
-        self._filled = asyncio.Event()
+        self._begun = False
+        self._broken = False
         self._drained = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._loop = asyncio.get_running_loop()
-        self._sending_since: Seconds | None = None
+        """Sends what is waiting, while the client does not keep up."""
         self._watch: asyncio.TimerHandle | None = None
 
     @property
     def open(self) -> bool:
         """The answer's head has been given; a status can no longer be chosen."""
-        return self._task is not None
+        return self._begun
 
     def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Begins the answer."""
-        self._messages.append({"type": "http.response.start", "status": status, "headers": headers})
-        self._task = asyncio.create_task(self._run())
-        self._watch = self._loop.call_later(self._stall, self._check_stall)
+        self._begun = True
+        self._add({"type": "http.response.start", "status": status, "headers": headers})
 
     def put(self, data: bytes) -> None:
         """Adds to the answer, whatever is waiting already."""
+        if len(data) <= PIECE:
+            message: Message = {"type": "http.response.body", "body": data, "more_body": True}
+            if self._task is None and not self._broken:
+                self._begin(message)
+            else:
+                self._add(message)
+            return
         for start in range(0, len(data), PIECE):
             piece = data[start : start + PIECE]
-            self._messages.append({"type": "http.response.body", "body": piece, "more_body": True})
-        self._size += len(data)
-        self._filled.set()
+            self._add({"type": "http.response.body", "body": piece, "more_body": True})
 
     @property
     def full(self) -> bool:
@@ -68,9 +72,8 @@ class Outbox:
 
     async def end(self) -> None:
         """Ends the answer and waits until all of it is sent, or given up."""
-        self._messages.append({"type": "http.response.body", "body": b"", "more_body": False})
-        self._ended = True
-        self._filled.set()
+        if self._begun:
+            self._add({"type": "http.response.body", "body": b"", "more_body": False})
         if self._task is not None:
             await asyncio.wait([self._task])
             if not self._task.cancelled():
@@ -78,40 +81,76 @@ class Outbox:
 
     def close(self) -> None:
         """Stops sending, where the answer's end is not awaited."""
+        self._broken = True
         if self._task is not None:
             self._task.cancel()
+        self._stop_watching()
+
+    def _add(self, message: Message) -> None:
+        """Sends a message at once if the client has taken all others; else it waits."""
+        if self._task is not None and not self._task.done():
+            self._messages.append(message)
+            self._size += len(message.get("body", b""))
+        elif not self._broken:
+            self._begin(message)
+
+    def _begin(self, message: Message) -> None:
+        sending = self._send(message).__await__()
+        try:
+            waits_for = next(sending)
+        except StopIteration:
+            return
+        except OSError:
+            self._broken = True
+            self._give_up(Cause.GONE)
+            return
+        self._size += len(message.get("body", b""))
+        self._task = asyncio.create_task(self._go_on(sending, waits_for, message))
+
+    async def _go_on(self, sending: Generator[object, None, None], waits_for: object, message: Message) -> None:
+        """Ends a send that has to wait, then sends what has come meanwhile."""
+        try:
+            self._watch_stall()
+            await _Begun(sending, waits_for)
+            self._sent(message)
+            while self._messages:
+                message = self._messages.popleft()
+                self._watch_stall()
+                await self._send(message)
+                self._sent(message)
+        except OSError:
+            self._broken = True
+            self._give_up(Cause.GONE)
+        finally:
+            self._stop_watching()
+
+    def _sent(self, message: Message) -> None:
+        self._size -= len(message.get("body", b""))
+        self._drained.set()
+
+    def _watch_stall(self) -> None:
+        """Gives the present send its time."""
+        self._stop_watching()
+        self._watch = asyncio.get_running_loop().call_later(self._stall, self._stalled)
+
+    def _stop_watching(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
+            self._watch = None
 
-    async def _run(self) -> None:
-        while self._messages or not self._ended:
-            if not self._messages:
-                self._filled.clear()
-                await self._filled.wait()
-                continue
-            message = self._messages.popleft()
-            if not await self._sent(message):
-                return
-            self._size -= len(message.get("body", b""))
-            self._drained.set()
-
-    async def _sent(self, message: Message) -> bool:
-        self._sending_since = self._loop.time()
-        try:
-            await self._send(message)
-        except OSError:
-            self._give_up(Cause.GONE)
-            return False
-        finally:
-            self._sending_since = None
-        return True
-
-    def _check_stall(self) -> None:
-        """Looks whether the present send takes too long, and else again when it would."""
-        now = self._loop.time()
-        since = now if self._sending_since is None else self._sending_since
-        if now - since < self._stall:
-            self._watch = self._loop.call_at(since + self._stall, self._check_stall)
-            return
+    def _stalled(self) -> None:
         self._give_up(Cause.STALLED)
         self.close()
+
+
+class _Begun:
+    """An awaitable that goes on where a coroutine was stepped to."""
+
+    def __init__(self, rest: Generator[object, None, None], waits_for: object) -> None:
+        self._rest = rest
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[object, None, None]:
+        """Waits for what the first step waited for, then does the rest."""
+        yield self._waits_for
+        yield from self._rest

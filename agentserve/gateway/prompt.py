@@ -76,7 +76,7 @@ def chat_prompt(body: Body, model: str) -> Prompt:
         ApiError: `messages` is not a list of objects.
     """
     messages = _objects(body, "messages")
-    pieces = [_encode(message.text) for message in messages]
+    pieces = [message.raw for message in messages]
     return _conversation(body, model, pieces, [_is_answer(message) for message in messages])
 
 
@@ -96,13 +96,13 @@ def items_prompt(body: Body, model: str) -> Prompt:
 
 
 def _objects(body: Body, name: str, must: str = "a list of messages") -> list[Element]:
-    if not isinstance(body.fields.get(name), list):
+    values = body.fields.get(name)
+    if not isinstance(values, list):
         raise wrong(name, must)
-    elements = body.elements(name)
-    for index, element in enumerate(elements):
-        if not isinstance(element.value, dict):
+    for index, value in enumerate(values):
+        if not isinstance(value, dict):
             raise wrong(f"{name}[{index}]", "an object")
-    return elements
+    return body.elements(name)
 
 
 def _is_answer(element: Element) -> bool:
@@ -114,7 +114,7 @@ def _item_bytes(item: Element) -> bytes:
     value = item.value
     if isinstance(value, dict) and value.get("role") == "user" and isinstance(value.get("content"), str):
         return _encode(str(value["content"]))
-    return _encode(item.text)
+    return item.raw
 
 
 def _conversation(body: Body, model: str, pieces: list[bytes], answers: list[bool]) -> Prompt:
@@ -180,5 +180,6 @@ def _behind(base: PrefixMark, mark: PrefixMark) -> PrefixMark:
 
 
 def _next_mark(mark: PrefixMark, piece: bytes) -> PrefixMark:
-    chained = blake2b(mark.hash.to_bytes(8) + piece, digest_size=8)
+    chained = blake2b(mark.hash.to_bytes(8), digest_size=8)
+    chained.update(piece)
     return PrefixMark(int.from_bytes(chained.digest()), mark.size + len(piece))

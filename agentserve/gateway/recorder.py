@@ -12,26 +12,13 @@ import os
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter
 
-from scheduler.actions import Dispatch, Reject
-from scheduler.brain import Decision
-from scheduler.events import (
-    CallArrived,
-    CallCancelled,
-    CallFailed,
-    CallFinished,
-    CallFirstToken,
-    CallSent,
-    DispatchFailed,
-    Event,
-    ProgramEnded,
-)
-from scheduler.types import DEFAULT_TENANT, CallId, ProgramKey, Seconds, Usage
+from agentserve.gateway.lives import Life, Watcher
+from scheduler.types import DEFAULT_TENANT, ProgramKey, Seconds
 from workloads.program import MAX_SECONDS, MAX_TOKENS, WorkloadError
 from workloads.traces.recording import RECORDING, CallStatus, RecordedCall
 
@@ -48,23 +35,8 @@ class RecordingError(Exception):
     """A recording cannot be begun or continued. The message says why and what to do."""
 
 
-@dataclass(slots=True)
-class _Call:
-    """A call under way; times are the driver's."""
-
-    arrival: CallArrived
-    dispatch: Dispatch | None = None
-    dispatched: Seconds | None = None
-    sent: Seconds | None = None
-    first_token: Seconds | None = None
-
-    def leave_engine(self) -> None:
-        """Back to waiting."""
-        self.dispatch = self.dispatched = self.sent = self.first_token = None
-
-
-class Recorder:
-    """Watches the events of one driver, from its first."""
+class Recorder(Watcher):
+    """Writes down every call of one driver."""
 
     def __init__(self, path: Path, registry: CollectorRegistry) -> None:
         """Begins the file, or continues it.
@@ -84,54 +56,26 @@ class Recorder:
         self._lost = Counter("agentserve_recording_lost", "Calls that could not be recorded.", registry=registry)
         self._start = time.time()
         """When the driver's clock began."""
-        self._calls: dict[CallId, _Call] = {}
         self._waiting: deque[RecordedCall] = deque()
         self._failing = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
-    def record(self, event: Event, decision: Decision) -> None:
-        """Takes an event and what was decided."""
-        match event:
-            case CallArrived():
-                self._calls[event.call] = _Call(event)
-            case CallSent():
-                self._calls[event.call].sent = event.at
-            case CallFirstToken():
-                self._calls[event.call].first_token = event.at
-            case DispatchFailed():
-                self._calls[event.call].leave_engine()
-            case CallFinished():
-                self._end(event.at, event.call, CallStatus.FINISHED, event.usage, event.tools)
-            case CallFailed():
-                self._end(event.at, event.call, CallStatus.FAILED)
-            case CallCancelled():
-                self._end(event.at, event.call, CallStatus.CANCELLED)
-            case ProgramEnded():
-                self._wait(self._ended(event))
-        for action in decision.actions:
-            match action:
-                case Dispatch():
-                    call = self._calls[action.call]
-                    call.dispatch, call.dispatched = action, event.at
-                case Reject():
-                    self._end(event.at, action.call, CallStatus.REJECTED)
+    def call_ended(self, life: Life) -> None:
+        """Takes a call that is over."""
+        self._wait(self._line(life))
+
+    def program_ended(self, program: ProgramKey, at: Seconds) -> None:
+        """Takes the news that a program is over."""
+        wall = self._start + at
+        self._wait(RecordedCall(_name(program), wall, wall, model="", prompt_bytes=0, status=CallStatus.ENDED))
 
     def close(self) -> None:
         """Writes what is left."""
         self._closing.set()
         self._thread.join()
         self._file.close()
-
-    def _end(
-        self, at: Seconds, name: CallId, status: CallStatus, usage: Usage | None = None, tools: tuple[str, ...] = ()
-    ) -> None:
-        self._wait(self._line(self._calls.pop(name), at, status, usage, tools))
-
-    def _ended(self, event: ProgramEnded) -> RecordedCall:
-        at = self._start + event.at
-        return RecordedCall(_name(event.program), at, at, model="", prompt_bytes=0, status=CallStatus.ENDED)
 
     def _wait(self, line: RecordedCall) -> None:
         """Lets a line wait to be written."""
@@ -140,30 +84,28 @@ class Recorder:
         else:
             self._lost.inc()
 
-    def _line(
-        self, call: _Call, at: Seconds, status: CallStatus, usage: Usage | None, tools: tuple[str, ...]
-    ) -> RecordedCall:
-        arrival, dispatch = call.arrival, call.dispatch
+    def _line(self, life: Life) -> RecordedCall:
+        arrival, dispatch, usage = life.arrival, life.dispatch, life.usage
         return RecordedCall(
             program=_name(arrival.program),
             arrived_s=self._start + arrival.at,
-            ended_s=self._start + at,
+            ended_s=self._start + life.ended,
             model=arrival.model,
             prompt_bytes=arrival.prompt_bytes,
-            status=status,
+            status=life.status,
             marks=arrival.prefix,
             parent=None if arrival.parent is None else _name(arrival.parent),
             workflow=arrival.workflow,
             stage=arrival.stage,
             engine=None if dispatch is None else dispatch.engine,
             why=None if dispatch is None else dispatch.why.value,
-            dispatched_s=self._wall(call.dispatched),
-            sent_s=self._wall(call.sent),
-            first_token_s=self._wall(call.first_token),
+            dispatched_s=self._wall(life.dispatched),
+            sent_s=self._wall(life.sent),
+            first_token_s=self._wall(life.first_token),
             prompt_tokens=None if usage is None else usage.prompt,
             cached_tokens=None if usage is None else usage.cached,
             output_tokens=None if usage is None else usage.output,
-            tools=tools,
+            tools=life.tools,
             final=arrival.final,
             max_output=None if arrival.max_output is None else min(arrival.max_output, MAX_TOKENS),
             deadline_s=None if arrival.deadline is None else min(self._start + arrival.deadline, MAX_SECONDS),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import uvicorn
 import uvloop
@@ -15,16 +16,20 @@ from agentserve.config import Config
 from agentserve.engines.factory import build_engines, default_logs
 from agentserve.engines.supervise import Supervised, Supervisor
 from agentserve.gateway.app import Gateway
+from agentserve.gateway.calllines import CallLines
 from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.eventlog import EventLog
 from agentserve.gateway.fleet import Fleet
 from agentserve.gateway.gauges import Gauges
 from agentserve.gateway.inference import Inference
+from agentserve.gateway.ledger import Ledger, Price
+from agentserve.gateway.lives import Lives
 from agentserve.gateway.metrics import Metrics
 from agentserve.gateway.passthrough import Passthrough
 from agentserve.gateway.recorder import Recorder, RecordingError
 from agentserve.gateway.state import StateError, keep_state, load_responses, load_state, save_state
+from agentserve.gateway.tracing.factory import TracingError, tracing
 from agentserve.gateway.tuner import Tuner
 from agentserve.gateway.tuning.errors import TuningError
 from agentserve.gateway.virtual.model import VirtualModel
@@ -59,7 +64,7 @@ def run(config: Config) -> int:
             uvloop.run(_serve(config, brain, listener))
     except KeyboardInterrupt:
         pass
-    except (RecordingError, TuningError) as error:
+    except (RecordingError, TracingError, TuningError) as error:
         logger.error("%s", error)
         return 2
     return 0
@@ -87,6 +92,7 @@ def listen(config: Config) -> socket.socket:
 
 async def _serve(config: Config, brain: Brain, listener: socket.socket) -> None:
     async with gateway(config, brain, build_engines(config, default_logs())) as app:
+        _spare_garbage_collection()
         logger.info("listening on http://%s, policy %s", config.listen, brain.policy.name)
         await uvicorn.Server(
             uvicorn.Config(
@@ -95,10 +101,19 @@ async def _serve(config: Config, brain: Brain, listener: socket.socket) -> None:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
+                ws="none",
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=STOP_TIMEOUT,
             )
         ).serve(sockets=[listener])
+
+
+def _spare_garbage_collection() -> None:
+    """What is there at the start stays: it need not be looked at again, and what comes later less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def virtual_models(config: Config) -> dict[str, VirtualModel]:
@@ -115,13 +130,15 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     log = EventLog(config.event_log, brain) if config.event_log else None
     metrics = Metrics()
     recorder = Recorder(config.record, metrics.registry) if config.record else None
-    driver = Driver(brain, metrics, [each.record for each in (log, recorder) if each is not None])
+    ledger = Ledger({model: Price(**price.model_dump()) for model, price in config.prices.items()}, metrics)
+    lives = Lives([metrics, ledger, *([recorder] if recorder else []), *([CallLines()] if config.log.calls else [])])
+    driver = Driver(brain, metrics, [*([log.record] if log else []), lives.record])
     supervisors = {engine.name: Supervisor(engine, driver, logger.info) for engine in engines}
     pools: dict[str, list[Supervised]] = {}
     for (pool, _), engine in zip(config.engines, engines, strict=True):
         pools.setdefault(pool.model, []).append(engine)
     virtual = virtual_models(config)
-    fleet = Fleet(pools, driver, supervisors, list(virtual))
+    fleet = Fleet(pools, driver, supervisors, ledger, list(virtual))
     driver.metrics.registry.register(Gauges(fleet))
     chain = Chain()
     names = {model: [engine.name for engine in pool] for model, pool in pools.items()}
@@ -129,7 +146,10 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     if config.state is not None:
         load_responses(config.state, chain)
         tasks.append(asyncio.create_task(keep_state(config.state, brain.learned, chain)))
+    opened = ExitStack()
     try:
+        if config.tracing is not None:
+            lives.watch(opened.enter_context(tracing(config.tracing, driver)))
         if config.tune is not None and config.record is not None:
             tuner = Tuner(config.tune, config.record, driver, model=config.pools[0].model)
             tasks.append(asyncio.create_task(tuner.run()))
@@ -140,6 +160,7 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         driver.close()
+        opened.close()
         for each in (log, recorder):
             if each is not None:
                 each.close()

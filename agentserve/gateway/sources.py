@@ -104,7 +104,7 @@ def opencode(headers: Headers, body: Body) -> Name | None:
 
 def session(headers: Headers, body: Body) -> Name | None:
     """Any `x-*-session-id`, the first by name; its parent is in `x-*-parent-session-id`."""
-    for header in sorted(headers):
+    for header in sorted(name for name in headers if name.endswith(b"-session-id")):
         if _SESSION.fullmatch(header) and b"parent" not in header and (own := _id(headers, header)):
             stem = header.removesuffix(b"session-id")
             return _name(own, Source.SESSION, _id(headers, stem + b"parent-session-id"))

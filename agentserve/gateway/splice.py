@@ -11,6 +11,10 @@ from typing import NamedTuple, NoReturn, TypeAlias
 MAX_ELEMENTS = 32_768
 """The longest array that is split into its elements."""
 
+SPLIT = frozenset({"messages", "input"})
+"""Arrays whose elements are needed one by one."""
+
+_OBJECTS = re.compile(r"\[[ \t\n\r]*\{")
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -40,10 +44,18 @@ class Member(NamedTuple):
 
 
 class Element(NamedTuple):
-    """One value of an array, and its text as the client wrote it."""
+    """One value of an array, and its bytes as the client wrote it."""
 
     value: object
-    text: str
+    raw: bytes
+
+
+class Span(NamedTuple):
+    """Where a value of an array stands in its text."""
+
+    value: object
+    start: int
+    end: int
 
 
 class Body:
@@ -52,7 +64,7 @@ class Body:
     Where a key occurs more than once the last one counts, as in every common parser.
     """
 
-    __slots__ = ("_data", "_members", "_text", "fields")
+    __slots__ = ("_data", "_members", "_same", "_spans", "fields", "text")
 
     def __init__(self, data: bytes) -> None:
         """Scans the body.
@@ -61,32 +73,37 @@ class Body:
             BadJsonError: it is not UTF-8, not JSON, or not an object.
         """
         try:
-            self._text = data.decode()
+            self.text = data.decode()
         except UnicodeDecodeError as error:
             raise BadJsonError(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
         self._data = data
-        self._members = _scan_object(self._text)
+        self._same = len(self.text) == len(data)
+        """The text is ASCII: a position in it is one in the bytes."""
+        self._spans: dict[str, list[Span]] = {}
+        self._members = _scan_object(self.text, self._spans)
         self.fields: dict[str, object] = {member.name: member.value for member in self._members}
 
     def raw(self, name: str) -> str:
         """The text of a member's value as the client wrote it; empty if the member is not there."""
         member = self._last(name)
-        return self._text[member.value_start : member.end] if member else ""
+        return self.text[member.value_start : member.end] if member else ""
 
     def elements(self, name: str) -> list[Element]:
-        """The elements of an array with their texts.
-
-        Raises:
-            BadJsonError: it has more than `MAX_ELEMENTS`.
-        """
-        member = self._last(name)
-        return list(_scan_array(self._text, member.value_start)) if member else []
+        """The elements of one of the `SPLIT` arrays, if they are objects, with their bytes."""
+        return [Element(value, self._bytes(start, end)) for value, start, end in self._spans.get(name, ())]
 
     def edited(self, edit: Edit) -> bytes:
         """The body with the edit applied: each key that is put occurs exactly once in the result."""
         if not edit.put and not any(name in self.fields for name in edit.drop):
             return self._data
-        return _edited(self._text, self._members, edit).encode()
+        if self._same:
+            pieces = _edited(self.text, self._members, edit)
+            whole = memoryview(self._data)
+            return b"".join(piece.encode() if isinstance(piece, str) else whole[piece] for piece in pieces)
+        return _joined(self.text, self._members, edit).encode()
+
+    def _bytes(self, start: int, end: int) -> bytes:
+        return self._data[start:end] if self._same else self.text[start:end].encode()
 
     def _last(self, name: str) -> Member | None:
         return next((member for member in reversed(self._members) if member.name == name), None)
@@ -125,14 +142,15 @@ def _expect(text: str, at: int, wanted: str) -> str:
     return found
 
 
-def _scan_object(text: str) -> list[Member]:
+def _scan_object(text: str, spans: dict[str, list[Span]] | None = None) -> list[Member]:
+    """The members; where `spans` is given, it gets the elements of `SPLIT` arrays of objects."""
     at = _skip_space(text, 0)
     _expect(text, at, "{")
     at = _skip_space(text, at + 1)
     members: list[Member] = []
     more = _expect(text, at, '"}') == '"'
     while more:
-        member = _scan_member(text, at)
+        member = _scan_member(text, at, spans)
         members.append(member)
         at = _skip_space(text, member.end)
         more = _expect(text, at, ",}") == ","
@@ -145,56 +163,72 @@ def _scan_object(text: str) -> list[Member]:
     return members
 
 
-def _scan_member(text: str, start: int) -> Member:
+def _scan_member(text: str, start: int, spans: dict[str, list[Span]] | None) -> Member:
     name, end = _scan_value(text, start)
     colon = _skip_space(text, end)
     _expect(text, colon, ":")
     value_start = _skip_space(text, colon + 1)
+    if spans is not None and name in SPLIT:
+        spans.pop(name, None)
+        if _OBJECTS.match(text, value_start):
+            elements, end = _scan_array(text, value_start)
+            spans[name] = elements
+            return Member(name, start, value_start, end, [element.value for element in elements])
     value, end = _scan_value(text, value_start)
     return Member(str(name), start, value_start, end, value)
 
 
-def _scan_array(text: str, at: int) -> Iterator[Element]:
-    at = _skip_space(text, at + 1)
-    count = 0
-    while text[at] != "]":
-        if count == MAX_ELEMENTS:
+def _scan_array(text: str, at: int) -> tuple[list[Span], int]:
+    """The elements of an array that has some, and its end."""
+    spans: list[Span] = []
+    more = True
+    while more:
+        if len(spans) == MAX_ELEMENTS:
             raise BadJsonError(f"an array has more than {MAX_ELEMENTS} elements")
-        value, end = _scan_value(text, at)
-        yield Element(value, text[at:end])
-        count += 1
+        start = _skip_space(text, at + 1)
+        value, end = _scan_value(text, start)
+        spans.append(Span(value, start, end))
         at = _skip_space(text, end)
-        if text[at] == ",":
-            at = _skip_space(text, at + 1)
+        more = _expect(text, at, ",]") == ","
+    return spans, at + 1
 
 
-def _edited(text: str, members: list[Member], edit: Edit) -> str:
+def _joined(text: str, members: list[Member], edit: Edit) -> str:
+    return "".join(piece if isinstance(piece, str) else text[piece] for piece in _edited(text, members, edit))
+
+
+def _edited(text: str, members: list[Member], edit: Edit) -> Iterator[str | slice]:
+    """The edited object piece by piece: what is new, and what is taken from the text."""
     last = {member.name: member for member in members}
-    kept: list[str] = []
     done: set[str] = set()
+    start = members[0].start if members else text.index("{") + 1
+    yield slice(0, start)
+    kept = False
     end = 0
     for member in members:
-        separator, end = text[end : member.start], member.end
+        separator, end = slice(end, member.start), member.end
         if member.name in done or (member.name in edit.drop and member.name not in edit.put):
             continue
-        kept.append(separator if kept else "")
+        if kept:
+            yield separator
+        kept = True
         if member.name in edit.put:
             done.add(member.name)
-            kept.append(text[member.start : member.value_start])
-            kept.append(_rendered(edit.put[member.name], text, last[member.name]))
+            yield slice(member.start, member.value_start)
+            yield _rendered(edit.put[member.name], text, last[member.name])
         else:
-            kept.append(text[member.start : member.end])
+            yield slice(member.start, member.end)
     for name, value in edit.put.items():
         if name not in done:
-            kept.append(f"{',' if kept else ''}{json.dumps(name)}:{_rendered(value, text, None)}")
-    start = members[0].start if members else text.index("{") + 1
-    return "".join((text[:start], *kept, text[end or start :]))
+            yield f"{',' if kept else ''}{json.dumps(name)}:{_rendered(value, text, None)}"
+            kept = True
+    yield slice(end or start, len(text))
 
 
 def _rendered(value: NewValue, text: str, old: Member | None) -> str:
     if not isinstance(value, Edit):
         return json.dumps(value)
     if old is None or not isinstance(old.value, dict):
-        return _edited("{}", [], value)
+        return _joined("{}", [], value)
     inner = text[old.value_start : old.end]
-    return _edited(inner, _scan_object(inner), value)
+    return _joined(inner, _scan_object(inner), value)

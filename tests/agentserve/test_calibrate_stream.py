@@ -9,7 +9,7 @@ import pytest
 
 from agentserve.calibration.campaign import Campaign
 from agentserve.calibration.stream import Completions
-from agentserve.engines.base import EngineError
+from agentserve.engines.base import EngineError, Take
 from simulator.calibrate.observation import Regime
 from simulator.calibrate.plan import Point
 
@@ -32,6 +32,10 @@ class CannedReply:
     async def chunks(self) -> AsyncIterator[bytes]:
         for piece in self._pieces:
             yield piece
+
+    async def relay(self, take: Take) -> None:
+        for piece in self._pieces:
+            take(piece)
 
     async def aclose(self) -> None:
         pass

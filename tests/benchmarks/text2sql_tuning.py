@@ -26,6 +26,7 @@ from statistics import fmean
 from prometheus_client import CollectorRegistry
 
 from agentserve.config import TuneSection
+from agentserve.gateway.lives import Lives
 from agentserve.gateway.recorder import INTERVAL, Recorder
 from agentserve.gateway.tuner import Tuner
 from agentserve.gateway.tuning.search import Found, Order, Question, find, see
@@ -140,6 +141,7 @@ class Served:
         self.recording = folder / "calls.jsonl"
         self.begin = time.time()
         self.recorder = Recorder(self.recording, CollectorRegistry())
+        self.lives = Lives([self.recorder])
         self.changes: list[Change] = []
         self.searches: list[Searched] = []
         self._first = policy
@@ -179,7 +181,7 @@ class Served:
             event = replace(event, prefix=tuple(PrefixMark(mark.hash % 2**64, mark.size) for mark in event.prefix))
         if isinstance(event, PolicyChanged):
             self.changes.append(Change(event.at, _differences(self._first, event.policy)))
-        self.recorder.record(event, decision)
+        self.lives.record(event, decision)
 
     async def _search(self, order: Order) -> Found:
         begin = time.process_time()

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agentserve.engines.base import EngineError, PinOrder, PinReport, Progress, Pulse
+from agentserve.engines.base import EngineError, PinOrder, PinReport, Progress, Pulse, Take
 from scheduler.types import EngineId, EngineSpec
 
 SPEC = EngineSpec(models=("m",), kv_tokens=8192, block_size=32, max_model_len=4096, retention=True, priority=True)
@@ -64,6 +64,12 @@ class FakeReply:
                 raise piece
             else:
                 yield piece
+
+    async def relay(self, take: Take) -> None:
+        async for piece in self.chunks():
+            room = take(piece)
+            if room is not None:
+                await room()
 
     async def aclose(self) -> None:
         self.closed.set()

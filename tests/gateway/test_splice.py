@@ -80,11 +80,13 @@ def test_an_edit_within_merges_into_the_object_that_is_there() -> None:
     assert Body(b'{"o":{"x":1},"o":{"y":2}}').edited(edit) == b'{"o":{"y":2,"include_usage":true}}'
 
 
-def test_elements_come_with_the_text_the_client_wrote() -> None:
-    body = Body('{"m": [ {"a" : 1},\n"é" , [] ]}'.encode())
-    assert [element.text for element in body.elements("m")] == ['{"a" : 1}', '"é"', "[]"]
-    assert Body(b'{"m":[]}').elements("m") == []
-    assert body.raw("m").startswith("[ {")
+@pytest.mark.parametrize("letter", ["e", "é", "\U0001f600"])
+def test_elements_come_with_the_bytes_the_client_wrote(letter: str) -> None:
+    body = Body(f'{{"messages": [ {{"a" : 1}},\n"{letter}" , [] ]}}'.encode())
+    assert [element.raw for element in body.elements("messages")] == [b'{"a" : 1}', f'"{letter}"'.encode(), b"[]"]
+    assert body.fields["messages"] == [{"a": 1}, letter, []]
+    assert Body(b'{"messages":[]}').elements("messages") == []
+    assert body.raw("messages").startswith("[ {")
     assert body.raw("absent") == ""
 
 
@@ -119,7 +121,19 @@ def test_what_is_not_a_json_object_is_refused(data: bytes) -> None:
         Body(data)
 
 
-def test_an_array_with_too_many_elements_is_not_split() -> None:
-    body = Body(b'{"m":[' + b",".join([b"0"] * 40_000) + b"]}")
+def test_of_two_arrays_of_one_name_the_last_is_split() -> None:
+    body = Body(b'{"messages": [{"a": 1}], "messages": [{"b": 2}]}')
+    assert [element.value for element in body.elements("messages")] == [{"b": 2}]
+    assert Body(b'{"messages": [{"a": 1}], "messages": 5}').elements("messages") == []
+
+
+@pytest.mark.parametrize("array", [b'[{"a": 1},]', b'[{"a": 1}', b'[{"a": 1} {"b": 2}]', b'[{"a": 1},,{}]', b"[{]"])
+def test_an_array_that_is_split_is_json_too(array: bytes) -> None:
+    with pytest.raises(BadJsonError):
+        Body(b'{"messages": ' + array + b"}")
+
+
+def test_an_array_with_too_many_objects_is_refused_and_one_of_numbers_is_not_split() -> None:
     with pytest.raises(BadJsonError, match="more than"):
-        body.elements("m")
+        Body(b'{"messages":[' + b",".join([b"{}"] * 40_000) + b"]}")
+    assert Body(b'{"input":[' + b",".join([b"0"] * 40_000) + b"]}").elements("input") == []

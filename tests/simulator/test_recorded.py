@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from agentserve.gateway.lives import Lives
 from agentserve.gateway.recorder import Recorder
 from scheduler.brain import Brain
 from scheduler.events import CallArrived, Event
@@ -30,7 +31,8 @@ def recorded(programs: Sequence[Program], preset: str, path: Path, rules: Client
     """What a gateway writes of a run in virtual time."""
     world = World(programs, fleet(), Brain(PRESETS[preset], seed=1), seed=1, rules=rules)
     recorder = Recorder(path, CollectorRegistry())
-    world.gateway.listen(lambda event, decision: recorder.record(_as_the_gateways(event), decision))
+    lives = Lives([recorder])
+    world.gateway.listen(lambda event, decision: lives.record(_as_the_gateways(event), decision))
     world.run()
     recorder.close()
     return path

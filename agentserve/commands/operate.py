@@ -1,0 +1,121 @@
+"""The commands that ask a running gateway: `programs` and `engines`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, TypeAlias
+
+import httpx
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from agentserve.commands.common import check_url, fail, out
+
+UrlOption: TypeAlias = Annotated[str, typer.Option(help="The gateway's base URL.")]
+KeyOption: TypeAlias = Annotated[
+    str, typer.Option(envvar="AGENTSERVE_API_KEY", help="An API key, where the gateway asks for one.")
+]
+JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print what the gateway answers, as JSON.")]
+
+HERE = "http://127.0.0.1:8000"
+
+
+def programs(
+    url: UrlOption = HERE,
+    key: KeyOption = "",
+    ended: Annotated[bool, typer.Option("--ended", help="Those that have ended too, the latest first.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Show no more than so many of each.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """List the programs of a running gateway: where they are, and what they have taken."""
+    answer = _ask(url, key, "/agentserve/v1/programs", {"limit": limit, "ended": ended})
+    if as_json:
+        _print_json(answer)
+        return
+    table = Table("program", "tenant", "workflow", "state", "engine", "context")
+    for name in ("calls", "prompt", "cached", "output", "engine s", "queue s", "cost"):
+        table.add_column(name, justify="right")
+    for program in answer["programs"]:
+        table.add_row(
+            escape(program["id"]),
+            escape(program["tenant"]),
+            escape(program["workflow"]),
+            _state(program),
+            program["engine"] or "",
+            f"{program['context_tokens']:,}",
+            *_account(program["account"]),
+        )
+    for program in answer.get("ended", ()):
+        table.add_row(
+            escape(program["id"]), escape(program["tenant"]), "", "ended", "", "", *_account(program["account"])
+        )
+    out.print(table)
+
+
+def engines(url: UrlOption = HERE, key: KeyOption = "", as_json: JsonOption = False) -> None:
+    """List the engines of a running gateway: how they are, and what they can do."""
+    answer = _ask(url, key, "/agentserve/v1/engines", {})
+    if as_json:
+        _print_json(answer)
+        return
+    table = Table("engine", "model", "url", "state", "KV tokens", "context", "pins", "priorities")
+    for engine in answer["engines"]:
+        spec = engine["spec"]
+        known = ("", "", "", "")
+        if spec is not None:
+            yes = {True: "yes", False: "no"}
+            known = (
+                f"{spec['kv_tokens']:,}",
+                f"{spec['max_model_len']:,}",
+                yes[spec["retention"]],
+                yes[spec["priority"]],
+            )
+        state = f"{engine['state']}: {engine['problem']}" if engine["problem"] else engine["state"]
+        table.add_row(engine["name"], escape(engine["model"]), escape(engine["url"]), escape(state), *known)
+    out.print(table)
+
+
+def _state(program: dict[str, Any]) -> str:
+    """What the program does now, in a few words."""
+    if program["running"] or program["waiting"]:
+        return ", ".join(f"{program[what]} {what}" for what in ("running", "waiting") if program[what])
+    pinned = f", pinned for {program['pinned_seconds']:.0f} s" if program["pinned_seconds"] else ""
+    return f"gap of {program['gap_seconds'] or 0:.0f} s{pinned}"
+
+
+def _account(account: dict[str, Any]) -> tuple[str, ...]:
+    tokens = (f"{account[name]:,}" for name in ("calls", "prompt_tokens", "cached_tokens", "output_tokens"))
+    seconds = (f"{account[name]:.1f}" for name in ("engine_seconds", "queue_seconds"))
+    return (*tokens, *seconds, f"{account['cost']:.6g}")
+
+
+def _ask(url: str, key: str, path: str, params: dict[str, int | bool]) -> Any:
+    """What the gateway answers; ends the command if it does not."""
+    base = check_url(url)
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    try:
+        answer = httpx.get(base + path, params=params, headers=headers, timeout=30.0, trust_env=False)
+    except httpx.HTTPError as error:
+        fail(f"no gateway answers at {base}: {error}; name it with --url")
+    if answer.status_code in (401, 403):
+        fail(f"{base} refused the key: {_message(answer)}; give one with --key or AGENTSERVE_API_KEY")
+    if answer.status_code != httpx.codes.OK:
+        fail(
+            f"{base}{path} answered with status {answer.status_code}: {_message(answer)}; is that an agentserve gateway?"
+        )
+    try:
+        return answer.json()
+    except ValueError:
+        fail(f"{base}{path} answered no JSON; is that an agentserve gateway?")
+
+
+def _message(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:200]
+
+
+def _print_json(answer: object) -> None:
+    typer.echo(json.dumps(answer, indent=2))
