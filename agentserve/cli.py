@@ -17,6 +17,7 @@ from rich.table import Table
 from agentserve import __version__
 from agentserve.commands.calibrate import calibrate
 from agentserve.commands.common import err, fail, out
+from agentserve.commands.keys import keys
 from agentserve.commands.simulate import simulate
 from agentserve.commands.tune import tune
 from agentserve.commands.validate import validate
@@ -158,3 +159,4 @@ app.command()(simulate)
 app.command()(calibrate)
 app.command()(validate)
 app.command()(tune)
+app.add_typer(keys, name="keys")
