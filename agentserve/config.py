@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -23,15 +25,19 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from agentserve.engines import arguments
+from agentserve.gateway.tenants.section import TenantSection, TlsSection
+from agentserve.gateway.tenants.steering import Steering
 from agentserve.policyfile import SUFFIXES, read_policy
 from agentserve.sections import Count, Duration, Factor, Name, PathText, Section, Text
 from scheduler import registry
-from scheduler.policy import PRESETS, PolicyConfig, parse_policy
+from scheduler.policy import PRESETS, Choice, PolicyConfig, parse_policy
 from scheduler.procedures.answers import Extraction, Rule
 from scheduler.procedures.base import Kind, ProcedureSpec, Vote
+from scheduler.types import DEFAULT_TENANT
 from simulator.tune.objective import parse_objective
 
 DEMO_MODEL_NAME = "smollm2"
+NO_FAIRNESS, BY_WEIGHTS = Choice("none"), Choice("virtual_token_counter")
 
 
 class ConfigError(ValueError):
@@ -240,8 +246,13 @@ class Config(Section):
     """Where every call is recorded, without its text, to be simulated."""
     tune: TuneSection | None = None
     """Whether and how the policy's parameters are searched while the gateway serves."""
-    allow: list[str] = Field(default_factory=list)
-    """Engine-control fields of a request that clients may send themselves."""
+    allow: list[Steering] = Field(default_factory=list)
+    """Engine-control fields and headers of a request that clients may send themselves."""
+    keys: PathText | None = None
+    """The file of API keys (`agentserve keys`); without it no key is asked for, which only loopback allows."""
+    tenants: list[TenantSection] = Field(default_factory=list)
+    """Tenants that differ from the usual: no limits, and a weight of 1."""
+    tls: TlsSection | None = None
 
     @property
     def host(self) -> str:
@@ -282,12 +293,43 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _is_guarded(self) -> Self:
+        if self.keys is None and not _is_loopback(self.host):
+            raise ValueError(
+                f"listen: {self.listen} can be reached from elsewhere, and anybody could use it; name a file of API keys"
+                " with `keys` (`agentserve keys create TENANT` makes one), or listen on 127.0.0.1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tells_tenants_apart(self) -> Self:
+        names = [tenant.name for tenant in self.tenants]
+        if repeated := [name for name, count in Counter(names).items() if count > 1]:
+            raise ValueError(f"tenants: the name {repeated[0]!r} is used twice")
+        if self.keys is None and (others := [name for name in names if name != DEFAULT_TENANT]):
+            raise ValueError(
+                f"tenants: without `keys` everybody is the tenant {DEFAULT_TENANT!r}, and nobody {others[0]!r}"
+            )
+        if self.state is None and any(tenant.budget for tenant in self.tenants):
+            raise ValueError("tenants: what is spent of a budget is kept in the state file; name one with `state`")
+        if self.keys is not None and self.policy.fairness == NO_FAIRNESS:
+            self.policy = replace(self.policy, fairness=BY_WEIGHTS)
+        return self
+
+    @model_validator(mode="after")
     def _can_tune(self) -> Self:
         if self.tune is not None and self.record is None:
             raise ValueError("tune: what it simulates is what was recorded; name a file with `record`")
         if self.tune is not None and len(self.pools) > 1:
             raise ValueError(f"tune: it can simulate one pool, and there are {len(self.pools)}")
         return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def parse(value: object) -> Config:
@@ -302,7 +344,7 @@ def parse(value: object) -> Config:
         raise ConfigError("\n".join(map(_line, error.errors(include_url=False)))) from None
 
 
-def load(path: Path, **overrides: str | None) -> Config:
+def load(path: Path, **overrides: object) -> Config:
     """Reads a configuration file; `overrides` replace its top-level keys where they are not None.
 
     Raises:
@@ -322,7 +364,7 @@ def load(path: Path, **overrides: str | None) -> Config:
         raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
 
 
-def default_config(model: Path, **overrides: str | None) -> Config:
+def default_config(model: Path, **overrides: object) -> Config:
     """One local vLLM on the demo model in the folder `model`.
 
     Raises:
