@@ -37,7 +37,7 @@ class Gateway:
 
     def __init__(self, fleet: Fleet, door: Door, inference: Inference, passthrough: Passthrough) -> None:
         self.driver = fleet.driver
-        self._door = door
+        self.door = door
         self._inference = inference
         self._passthrough = passthrough
         self._control = _control_app(fleet)
@@ -60,7 +60,7 @@ class Gateway:
         if path in OPEN:
             await self._control(scope, receive, send)
             return
-        visitor = self._door.enter(scope["headers"])
+        visitor = self.door.enter(scope["headers"])
         if path in PROTOCOLS:
             with self._counted(visitor):
                 await self._inference(scope, receive, send, visitor.tenant, program)
