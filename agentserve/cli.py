@@ -16,6 +16,7 @@ from agentserve import __version__
 from agentserve.commands.calibrate import calibrate
 from agentserve.commands.common import err, fail, out
 from agentserve.commands.explain import explain
+from agentserve.commands.keys import keys as key_commands
 from agentserve.commands.operate import engines, programs
 from agentserve.commands.simulate import simulate
 from agentserve.commands.tune import tune
@@ -71,10 +72,19 @@ def serve(
     record: Annotated[
         Path | None, typer.Option(help="Record every call, without its text, to this file, to be simulated.")
     ] = None,
+    keys: Annotated[Path | None, typer.Option(help="The file of API keys, instead of the configuration's.")] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="Serve https with this certificate (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log in detail.")] = False,
 ) -> None:
     """Serve the OpenAI API in front of the engines that the configuration names or launches."""
-    overrides = {"listen": listen, "policy": policy, "record": None if record is None else str(record)}
+    if (tls_certificate is None) != (tls_key is None):
+        fail("--tls-certificate and --tls-key go together: give both, or neither")
+    tls = None if tls_certificate is None else {"certificate": str(tls_certificate), "key": str(tls_key)}
+    paths = {"record": record, "keys": keys}
+    overrides = {"listen": listen, "policy": policy, "tls": tls} | {
+        name: None if path is None else str(path) for name, path in paths.items()
+    }
     try:
         if config is None:
             chosen = default_config(demo_model.DEFAULT_PATH, **overrides)
@@ -161,3 +171,4 @@ app.command()(simulate)
 app.command()(calibrate)
 app.command()(validate)
 app.command()(tune)
+app.add_typer(key_commands, name="keys")

@@ -6,69 +6,42 @@ exist, with the nearest one that does.
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     InstanceOf,
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 
 from agentserve.engines import arguments
+from agentserve.gateway.tenants.section import TenantSection, TlsSection
+from agentserve.gateway.tenants.steering import Steering
 from agentserve.policyfile import SUFFIXES, read_policy
+from agentserve.sections import Amount, Count, Duration, Factor, Name, PathText, Section, Text
 from scheduler import registry
-from scheduler.policy import PRESETS, PolicyConfig, parse_policy
+from scheduler.policy import PRESETS, Choice, PolicyConfig, parse_policy
 from scheduler.procedures.answers import Extraction, Rule
 from scheduler.procedures.base import Kind, ProcedureSpec, Vote
+from scheduler.types import DEFAULT_TENANT
 from simulator.tune.objective import parse_objective
 
 DEMO_MODEL_NAME = "smollm2"
+NO_FAIRNESS, BY_WEIGHTS = Choice("none"), Choice("virtual_token_counter")
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be used. The message has one line a problem, each naming the key and the cure."""
-
-
-class Section(BaseModel):
-    """A mapping of the file. Values are not guessed: a number in quotes is no number."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_unknown_keys(cls, value: object) -> object:
-        if isinstance(value, dict):
-            for key in value:
-                if key not in cls.model_fields:
-                    near = difflib.get_close_matches(str(key), cls.model_fields, 1, cutoff=0.0)[0]
-                    facts = {"key": str(key), "near": repr(near), "valid": ", ".join(cls.model_fields)}
-                    raise PydanticCustomError(
-                        "unknown_key", "unknown key; did you mean {near}? (valid: {valid})", facts
-                    )
-        return value
-
-
-def _as_text(value: object) -> object:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    return value
-
-
-def _in_seconds(value: object) -> object:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", value) if isinstance(value, str) else None
-    return float(match[1]) * UNITS[match[2]] if match else value
 
 
 def _ours(args: list[str]) -> list[str]:
@@ -104,32 +77,18 @@ def _address(value: str) -> str:
     return value
 
 
-UNITS: Mapping[str, float] = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-Text = Annotated[str, BeforeValidator(_as_text)]
-"""A word for a command line or an environment, where YAML may read a number."""
-
-PathText = Annotated[Path, Field(strict=False)]
-Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")]
-Count = Annotated[int, Field(gt=0)]
-Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Duration = Annotated[Factor, BeforeValidator(_in_seconds)]
-"""Seconds, as a number; or with a unit: 30s, 10m, 1h."""
-
-
 class Launch(Section):
     """A vLLM process of our own on this machine."""
 
     model: str = Field(min_length=1)
     """A folder or a model id, as vLLM's --model takes it."""
-    args: Annotated[list[Text], AfterValidator(_ours), AfterValidator(_one_rank)] = []
+    args: Annotated[list[Text], AfterValidator(_ours), AfterValidator(_one_rank)] = Field(default_factory=list)
     """Further arguments for vLLM; they win over ours."""
     plugin: bool = True
     """False launches stock vLLM, without any flag of ours."""
     port: Annotated[int, Field(gt=0, lt=65536)] | None = None
     """A free one is chosen where it is left out."""
-    env: dict[str, Text] = {}
+    env: dict[str, Text] = Field(default_factory=dict)
 
 
 class Emulated(Section):
@@ -308,7 +267,7 @@ class Config(Section):
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8000"
     policy: Annotated[InstanceOf[PolicyConfig], BeforeValidator(_policy)] = PRESETS["agentserve"]
     pools: list[Pool] = Field(min_length=1)
-    virtual: list[VirtualSection] = []
+    virtual: list[VirtualSection] = Field(default_factory=list)
     """Virtual models."""
     limits: Limits = Limits()
     program_idle_timeout: Duration = 900.0
@@ -321,13 +280,18 @@ class Config(Section):
     """Where every call is recorded, without its text, to be simulated."""
     tune: TuneSection | None = None
     """Whether and how the policy's parameters are searched while the gateway serves."""
-    prices: dict[str, PriceSection] = {}
+    prices: dict[str, PriceSection] = Field(default_factory=dict)
     """By model, for the cost of programs; what is left out is free."""
     log: LogSection = LogSection()
     tracing: TracingSection | None = None
     """Whether and where spans are sent."""
-    allow: list[str] = []
-    """Engine-control fields of a request that clients may send themselves."""
+    allow: list[Steering] = Field(default_factory=list)
+    """Engine-control fields and headers of a request that clients may send themselves."""
+    keys: PathText | None = None
+    """The file of API keys (`agentserve keys`); without it no key is asked for, which only loopback allows."""
+    tenants: list[TenantSection] = Field(default_factory=list)
+    """Tenants that differ from the usual: no limits, and a weight of 1."""
+    tls: TlsSection | None = None
 
     @property
     def host(self) -> str:
@@ -376,12 +340,43 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _is_guarded(self) -> Self:
+        if self.keys is None and not _is_loopback(self.host):
+            raise ValueError(
+                f"listen: {self.listen} can be reached from elsewhere, and anybody could use it; name a file of API keys"
+                " with `keys` (`agentserve keys create TENANT` makes one), or listen on 127.0.0.1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tells_tenants_apart(self) -> Self:
+        names = [tenant.name for tenant in self.tenants]
+        if repeated := [name for name, count in Counter(names).items() if count > 1]:
+            raise ValueError(f"tenants: the name {repeated[0]!r} is used twice")
+        if self.keys is None and (others := [name for name in names if name != DEFAULT_TENANT]):
+            raise ValueError(
+                f"tenants: without `keys` everybody is the tenant {DEFAULT_TENANT!r}, and nobody {others[0]!r}"
+            )
+        if self.state is None and any(tenant.budget for tenant in self.tenants):
+            raise ValueError("tenants: what is spent of a budget is kept in the state file; name one with `state`")
+        if self.keys is not None and self.policy.fairness == NO_FAIRNESS:
+            self.policy = replace(self.policy, fairness=BY_WEIGHTS)
+        return self
+
+    @model_validator(mode="after")
     def _can_tune(self) -> Self:
         if self.tune is not None and self.record is None:
             raise ValueError("tune: what it simulates is what was recorded; name a file with `record`")
         if self.tune is not None and len(self.pools) > 1:
             raise ValueError(f"tune: it can simulate one pool, and there are {len(self.pools)}")
         return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def parse(value: object) -> Config:
@@ -396,7 +391,7 @@ def parse(value: object) -> Config:
         raise ConfigError("\n".join(map(_line, error.errors(include_url=False)))) from None
 
 
-def load(path: Path, **overrides: str | None) -> Config:
+def load(path: Path, **overrides: object) -> Config:
     """Reads a configuration file; `overrides` replace its top-level keys where they are not None.
 
     Raises:
@@ -416,7 +411,7 @@ def load(path: Path, **overrides: str | None) -> Config:
         raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
 
 
-def default_config(model: Path, **overrides: str | None) -> Config:
+def default_config(model: Path, **overrides: object) -> Config:
     """One local vLLM on the demo model in the folder `model`.
 
     Raises:

@@ -71,7 +71,8 @@ class Brain:
         self.learned = Learned() if learned is None else Learned.from_json(learned)
         self._books = Books(self.learned)
         self._weights: dict[TenantId, float] = {}
-        self._view = View(0.0, self._books.engines, self._books.programs, self.learned, self._weights)
+        self._tiers: dict[TenantId, int] = {}
+        self._view = View(0.0, self._books.engines, self._books.programs, self.learned, self._weights, self._tiers)
         self._desk = Desk(build(policy), self._books, self._view)
         self._keeper = Keeper(self._desk, idle_timeout)
         self._gate = Gate(self._desk, self._keeper)
@@ -465,7 +466,9 @@ class Brain:
         self._expect_review()
 
     def _tenant_changed(self, event: events.TenantChanged) -> None:
-        self._weights[TenantId(event.tenant)] = event.weight
+        tenant = TenantId(event.tenant)
+        self._weights[tenant], self._tiers[tenant] = event.weight, event.tier
+        self._gate.reorder()
 
     def _noted(self, event: Event) -> None:
         """The event matters to the log and to drivers, not to a decision."""

@@ -218,11 +218,12 @@ class PolicyChanged:
 
 @dataclass(frozen=True, slots=True)
 class TenantChanged:
-    """A tenant's weight (its share under contention; 1.0 is the default)."""
+    """A tenant's weight (its share under contention; 1.0 is the default) and its tier: smaller ones go first."""
 
     at: Seconds
     tenant: str
     weight: float
+    tier: int = 0
 
 
 @dataclass(frozen=True, slots=True)

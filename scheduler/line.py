@@ -19,7 +19,9 @@ HEAD = 64
 
 
 class Line:
-    """A list sorted by (aged first, tenant's turn, client's priority, order's key, arrival), without those of them that move with time."""
+    """A list sorted by (aged first, tenant's tier, tenant's turn, client's priority, order's key, arrival), without those
+    of them that move with time.
+    """
 
     def __init__(self) -> None:
         self._calls: list[Call] = []
@@ -51,7 +53,7 @@ class Line:
         lines = {name: deque(_ordered(calls, policies.order, view)) for name, calls in tenants.items()}
         yield from aged
         while lines:
-            tenant = min(lines, key=lambda name: policies.fairness.turn(view, lines[name][0]))
+            tenant = min(lines, key=lambda name: (_tier(view, name), policies.fairness.turn(view, lines[name][0])))
             yield lines[tenant].popleft()
             if not lines[tenant]:
                 del lines[tenant]
@@ -60,7 +62,8 @@ class Line:
         """Puts a call in its place."""
         order = 0.0 if policies.order.moving else policies.order.key(view, call)
         turn = 0.0 if policies.fairness.moving else policies.fairness.turn(view, call)
-        call.key = (not call.aged, turn, -call.priority, order, call.sequence)
+        tier = _tier(view, call.program.key.tenant)
+        call.key = (not call.aged, tier, turn, -call.priority, order, call.sequence)
         insort(self._calls, call, key=_place)
 
     def leave(self, call: Call) -> None:
@@ -101,13 +104,17 @@ class Line:
         assert all(call.engine is None for call in self._calls), "a dispatched call stands in line"
 
 
+def _tier(view: View, tenant: TenantId) -> int:
+    return view.tiers.get(tenant, 0)
+
+
 def _ordered(calls: Sequence[Call], order: Order, view: View) -> tuple[Call, ...]:
     """The calls; if their keys move, those at the head by their keys of now."""
     if not order.moving:
         return tuple(calls)
 
     def place(call: Call) -> tuple[float, ...]:
-        aged, turn, priority, _, sequence = call.key
-        return aged, turn, priority, order.key(view, call), sequence
+        aged, tier, turn, priority, _, sequence = call.key
+        return aged, tier, turn, priority, order.key(view, call), sequence
 
     return (*sorted(calls[:HEAD], key=place), *calls[HEAD:])

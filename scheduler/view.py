@@ -23,6 +23,8 @@ class View:
     learned: Learned
     weights: Mapping[TenantId, float] = field(default_factory=dict)
     """Shares of tenants under contention, of those that were told; 1 for the others."""
+    tiers: Mapping[TenantId, int] = field(default_factory=dict)
+    """Strict tiers of tenants, of those that were told; 0 for the others. Calls of a smaller one go first."""
 
     def prefill_seconds(self, engine: EngineState, tokens: Tokens) -> Seconds:
         """How long the engine takes to prefill that many uncached tokens."""

@@ -147,3 +147,39 @@ def test_the_default_is_one_launched_engine_with_the_plugin() -> None:
     assert (pool.model, config.policy.name) == ("smollm2", "continuum")
     assert engine.launch is not None
     assert (engine.launch.model, engine.launch.plugin) == ("folder", True)
+
+
+POOLS = [{"model": "m", "engines": [{"url": "http://a"}]}]
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8000", "[::]:8000", "192.168.1.5:8000", "gpu-box:8000"])
+def test_what_others_can_reach_is_refused_without_keys(listen: str) -> None:
+    with pytest.raises(ConfigError, match="keys create"):
+        parse({"listen": listen, "pools": POOLS})
+    assert parse({"listen": listen, "pools": POOLS, "keys": "keys.json"}).listen == listen
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:8000", "127.1.2.3:8000", "[::1]:8000", "localhost:8000"])
+def test_loopback_needs_no_keys(listen: str) -> None:
+    assert parse({"listen": listen, "pools": POOLS}).keys is None
+
+
+TENANTS: dict[str, tuple[dict[str, object], str]] = {
+    "twice": ({"keys": "k", "tenants": [{"name": "a"}, {"name": "a"}]}, "'a' is used twice"),
+    "without keys": ({"tenants": [{"name": "a"}]}, "without `keys` everybody is the tenant 'default'"),
+    "a name with a slash": ({"keys": "k", "tenants": [{"name": "a/b"}]}, r"tenants\[0\].name"),
+    "what kills engines": ({"allow": ["skip_reading_prefix_cache"]}, "never passes: it kills"),
+    "what steers nothing": ({"allow": ["priorty"]}, "did you mean 'priority'"),
+    "a budget nobody keeps": (
+        {"keys": "k", "tenants": [{"name": "a", "budget": {"tokens": 1}}]},
+        "name one with `state`",
+    ),
+    "an unknown limit": ({"keys": "k", "tenants": [{"name": "a", "wieght": 2.0}]}, "did you mean 'weight'"),
+}
+
+
+@pytest.mark.parametrize("name", TENANTS)
+def test_mistakes_in_tenants_are_named(name: str) -> None:
+    settings, said = TENANTS[name]
+    with pytest.raises(ConfigError, match=said):
+        parse({"pools": POOLS, **settings})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import AbstractContextManager
+
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -9,12 +12,13 @@ from starlette.types import Receive, Scope, Send
 
 from agentserve import __version__
 from agentserve.gateway.control import control_routes
-from agentserve.gateway.errors import ApiError
+from agentserve.gateway.errors import ApiError, send_error
 from agentserve.gateway.fleet import Fleet
 from agentserve.gateway.inference import Inference
 from agentserve.gateway.passthrough import PASSED, Passthrough
 from agentserve.gateway.protocols import PROTOCOLS, protocol_of
 from agentserve.gateway.scoped import scoped
+from agentserve.gateway.tenants.door import Door, Visitor
 
 DESCRIPTION = f"""\
 Control and administration. The inference routes are OpenAI's, Anthropic's and vLLM's, and are handled apart from these:
@@ -24,11 +28,16 @@ know; so does a base URL that begins with `/p/PROGRAM`.
 """
 
 
+OPEN = frozenset({"/health", "/ready"})
+"""For probes, which have no key."""
+
+
 class Gateway:
     """The application."""
 
-    def __init__(self, fleet: Fleet, inference: Inference, passthrough: Passthrough) -> None:
+    def __init__(self, fleet: Fleet, door: Door, inference: Inference, passthrough: Passthrough) -> None:
         self.driver = fleet.driver
+        self.door = door
         self._inference = inference
         self._passthrough = passthrough
         self._control = _control_app(fleet)
@@ -39,12 +48,30 @@ class Gateway:
             await self._control(scope, receive, send)
             return
         scope, program = scoped(scope)
-        if scope["path"] in PROTOCOLS:
-            await self._inference(scope, receive, send, program)
-        elif scope["path"] in PASSED:
-            await self._passthrough(scope, receive, send)
-        else:
+        try:
+            await self._handle(scope, receive, send, program)
+        except ApiError as error:
+            self.driver.metrics.errors.labels(str(error.status)).inc()
+            await send_error(send, error, protocol_of(scope["path"]).error(error))
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, program: str) -> None:
+        """Raises `ApiError` if the request is refused; nothing has been sent then."""
+        path = scope["path"]
+        if path in OPEN:
             await self._control(scope, receive, send)
+            return
+        visitor = self.door.enter(scope["headers"])
+        if path in PROTOCOLS:
+            with self._counted(visitor):
+                await self._inference(scope, receive, send, visitor.tenant, program)
+        elif path in PASSED:
+            with self._counted(visitor):
+                await self._passthrough(scope, receive, send, visitor.tenant.passage)
+        else:
+            await self._control({**scope, "state": {"visitor": visitor}}, receive, send)
+
+    def _counted(self, visitor: Visitor) -> AbstractContextManager[None]:
+        return visitor.tenant.request(self.driver.now(), time.time())
 
 
 def _control_app(fleet: Fleet) -> FastAPI:
@@ -54,7 +81,8 @@ def _control_app(fleet: Fleet) -> FastAPI:
     @app.exception_handler(ApiError)
     async def api_error(request: Request, error: ApiError) -> Response:
         body = protocol_of(request.url.path).error(error)
-        return Response(body, error.status, media_type="application/json")
+        headers = {name.decode(): value.decode() for name, value in error.headers}
+        return Response(body, error.status, headers, media_type="application/json")
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Collection
 
 from starlette.types import Receive, Send
 
@@ -21,6 +20,7 @@ from agentserve.gateway.ids import Headers
 from agentserve.gateway.interrupt import CallInterruptedError, Cause
 from agentserve.gateway.outbox import Outbox
 from agentserve.gateway.request import Request
+from agentserve.gateway.tenants.tenant import Passage
 from agentserve.gateway.upstream import engine_body, engine_headers
 from scheduler.actions import Dispatch, Reject
 from scheduler.events import CallArrived, FailureReason
@@ -44,7 +44,7 @@ class Call:
         self,
         driver: Driver,
         limits: Limits,
-        allow: Collection[str],
+        passage: Passage,
         request: Request,
         identity: Identity,
         headers: Headers,
@@ -56,7 +56,7 @@ class Call:
         self._chain = chain
         self._driver = driver
         self._limits = limits
-        self._allow = allow
+        self._passage = passage
         self._request = request
         self._identity = identity
         self._headers = headers
@@ -170,8 +170,8 @@ class Call:
         if engine is None:
             raise AttemptFailedError(FailureReason.ENGINE_LOST, f"engine {dispatch.engine} is down")
         spec = self._driver.specs[engine.name]
-        body = engine_body(self._request, self._identity.program, dispatch, spec, self._allow)
-        headers = engine_headers(self._request, self._headers, self._ticket.call, dispatch, spec)
+        body = engine_body(self._request, self._identity.program, dispatch, spec, self._passage)
+        headers = engine_headers(self._request, self._headers, self._ticket.call, dispatch, spec, self._passage)
         attempt = Attempt(self._driver, self._ticket, engine, self._request, self._named)
         return await attempt.run(headers, body, self._pass_on)
 
@@ -189,7 +189,7 @@ class Call:
 
     # --- the client -------------------------------------------------------------------------------------------------
 
-    def _put_whole(self, answer: WholeAnswer, dispatch: Dispatch | None) -> None:
+    def _put_whole(self, answer: WholeAnswer, dispatch: Dispatch | None, headers: RawHeaders | None = None) -> None:
         if self._outbox.open:
             self._outbox.put(self._request.protocol.error_events(answer.body))
             return
@@ -199,6 +199,7 @@ class Call:
                 (b"content-type", answer.content_type.encode("latin-1")),
                 (b"content-length", b"%d" % len(answer.body)),
                 *self._own_headers(dispatch),
+                *(headers or ()),
             ],
         )
         self._outbox.put(answer.body)
@@ -206,7 +207,7 @@ class Call:
     async def _answer_error(self, error: ApiError) -> None:
         self._driver.metrics.errors.labels(str(error.status)).inc()
         answer = WholeAnswer(error.status, "application/json", self._request.protocol.error(error))
-        self._put_whole(answer, self._ticket.dispatch)
+        self._put_whole(answer, self._ticket.dispatch, error.headers)
         await self._outbox.end()
 
     def _stream_headers(self, dispatch: Dispatch | None) -> RawHeaders:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,9 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentserve.gateway.errors import ApiError, unknown_model
 from agentserve.gateway.fleet import Fleet
 from agentserve.gateway.ledger import Account
+from agentserve.gateway.tenants.door import Visitor
 from scheduler.events import HintGiven, ProgramEnded, ToolEnded, ToolStarted
 from scheduler.state import Program
-from scheduler.types import DEFAULT_TENANT, ProgramKey, Seconds
+from scheduler.types import ProgramKey, Seconds, TenantId
+
+TenantName = Annotated[str | None, Query(description="Another tenant than the key's own: for admin keys.")]
 
 
 class Hints(BaseModel):
@@ -105,6 +108,7 @@ def control_routes(fleet: Fleet) -> APIRouter:
     """The routes, for an application of FastAPI."""
     router = APIRouter()
     driver = fleet.driver
+    operators = [Depends(_operator)]
 
     @router.get("/health", summary="Whether the gateway lives")
     async def health() -> dict[str, str]:
@@ -115,7 +119,7 @@ def control_routes(fleet: Fleet) -> APIRouter:
         missing = fleet.missing()
         return JSONResponse({"ready": not missing, "waiting_for": missing}, status_code=503 if missing else 200)
 
-    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    @router.get("/metrics", summary="Prometheus metrics", response_class=Response, dependencies=operators)
     async def metrics() -> Response:
         return Response(generate_latest(driver.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -130,7 +134,7 @@ def control_routes(fleet: Fleet) -> APIRouter:
             raise unknown_model(model, list(fleet.models))
         return _card(fleet, model)
 
-    @router.get("/agentserve/v1/engines", summary="Engines, their state and what they can do")
+    @router.get("/agentserve/v1/engines", summary="Engines, their state and what they can do", dependencies=operators)
     async def engines() -> JSONResponse:
         return JSONResponse({"engines": [asdict(report) for report in fleet.report()]})
 
@@ -139,23 +143,30 @@ def control_routes(fleet: Fleet) -> APIRouter:
         summary="Programs that have not ended, oldest first, with what they took",
         response_model_exclude_unset=True,
     )
-    async def programs(limit: Annotated[int, Query(ge=1, le=10_000)] = 1000, ended: bool = False) -> ProgramList:
-        listed = sorted(driver.brain.programs.values(), key=lambda program: program.rank)[:limit]
-        reports = [report(program) for program in listed]
-        return ProgramList(programs=reports, ended=ended_programs(limit)) if ended else ProgramList(programs=reports)
+    async def programs(
+        request: Request,
+        tenant: TenantName = None,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+        ended: bool = False,
+    ) -> ProgramList:
+        visitor = _visitor(request)
+        whose = tenant if visitor.admin else _whose(visitor, tenant)
+        listed = sorted(driver.brain.programs.values(), key=lambda program: program.rank)
+        shown = [report(program) for program in listed if whose in (None, program.key.tenant)][:limit]
+        return ProgramList(programs=shown, ended=ended_programs(whose, limit)) if ended else ProgramList(programs=shown)
 
     @router.get("/agentserve/v1/programs/{program:path}", summary="One program")
-    async def program_report(program: str) -> ProgramReport:
-        return report(known(program))
+    async def program_report(request: Request, program: str, tenant: TenantName = None) -> ProgramReport:
+        return report(known(request, tenant, program))
 
     @router.delete("/agentserve/v1/programs/{program:path}", summary="No more calls come from this program")
-    async def end_program(program: str) -> dict[str, str]:
-        driver.handle(ProgramEnded(driver.now(), known(program).key))
+    async def end_program(request: Request, program: str, tenant: TenantName = None) -> dict[str, str]:
+        driver.handle(ProgramEnded(driver.now(), known(request, tenant, program).key))
         return {"ended": program}
 
     @router.post("/agentserve/v1/programs/{program:path}/hints", summary="What the agent knows of what comes next")
-    async def give_hints(program: str, hints: Hints) -> dict[str, str]:
-        key = known(program).key
+    async def give_hints(request: Request, program: str, hints: Hints, tenant: TenantName = None) -> dict[str, str]:
+        key = known(request, tenant, program).key
         if hints.tool_started is not None:
             driver.handle(ToolStarted(driver.now(), key, hints.tool_started))
         if hints.tool_ended:
@@ -167,21 +178,42 @@ def control_routes(fleet: Fleet) -> APIRouter:
     def report(program: Program) -> ProgramReport:
         return _report(program, driver.now(), fleet.ledger.account(program.key))
 
-    def ended_programs(limit: int) -> list[EndedReport]:
-        over = (item for item in fleet.ledger.latest() if item[0] not in driver.brain.programs)
+    def ended_programs(whose: str | None, limit: int) -> list[EndedReport]:
+        over = (
+            (key, account)
+            for key, account in fleet.ledger.latest()
+            if whose in (None, key.tenant) and key not in driver.brain.programs
+        )
         return [
             EndedReport(id=key.program, tenant=key.tenant, account=AccountReport.model_validate(account))
             for key, account in islice(over, limit)
         ]
 
-    def known(program: str) -> Program:
-        key = ProgramKey(DEFAULT_TENANT, program)
+    def known(request: Request, tenant: str | None, program: str) -> Program:
+        key = ProgramKey(_whose(_visitor(request), tenant), program)
         if key not in driver.brain.programs:
             message = f"no program {program!r} is known; it has ended, or has made no call yet"
             raise ApiError(404, message, param="program", code="program_not_found")
         return driver.brain.programs[key]
 
     return router
+
+
+def _visitor(request: Request) -> Visitor:
+    visitor: Visitor = request.state.visitor
+    return visitor
+
+
+def _operator(request: Request) -> None:
+    _visitor(request).check_admin()
+
+
+def _whose(visitor: Visitor, tenant: str | None) -> TenantId:
+    """The tenant that is meant: the visitor's own, or another where an admin key names one."""
+    if tenant is None or tenant == visitor.tenant.id:
+        return visitor.tenant.id
+    visitor.check_admin()
+    return TenantId(tenant)
 
 
 def _card(fleet: Fleet, model: str) -> ModelCard:

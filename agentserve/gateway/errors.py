@@ -15,17 +15,37 @@ LONGEST_ECHO = 200
 class ApiError(Exception):
     """An answer that is an error: its HTTP status and the fields of OpenAI's error object."""
 
-    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        """`retry_after`: seconds after which it is worth trying again."""
         super().__init__(message)
         self.status = status
         self.message = message
         self.param = param
         self.code = code
+        self.retry_after = retry_after
 
     @property
     def type(self) -> str:
         """OpenAI's word for the kind of error."""
+        if self.status == 429:
+            return "rate_limit_error"
         return "invalid_request_error" if self.status < 500 else "server_error"
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What goes with the answer beside its body's kind and length."""
+        headers = [(b"www-authenticate", b"Bearer")] if self.status == 401 else []
+        if self.retry_after is not None:
+            headers.append((b"retry-after", b"%d" % self.retry_after))
+        return headers
 
     def body(self) -> bytes:
         """The JSON that OpenAI's clients read; it is also the data of an error event in a stream."""
@@ -71,8 +91,8 @@ def rejected(reject: Reject, last_failure: str) -> ApiError:
     return ApiError(status, message, code=code)
 
 
-async def send_error(send: Send, status: int, body: bytes) -> None:
-    """Answers a request with an error's body."""
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+async def send_error(send: Send, error: ApiError, body: bytes) -> None:
+    """Answers a request with an error, whose body is in the shape of the request's protocol."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *error.headers]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

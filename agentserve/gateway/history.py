@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from agentserve.gateway.prompt import Prompt
-from scheduler.types import PrefixMark, ProgramKey
+from scheduler.types import PrefixMark, ProgramKey, TenantId
 
 MAX_ANCHORS = 65_536
 """Prompts remembered; the least recently used goes first."""
@@ -33,14 +33,15 @@ class History:
     """
 
     def __init__(self) -> None:
-        self._anchors: OrderedDict[int, list[_Earlier]] = OrderedDict()
+        self._anchors: OrderedDict[tuple[TenantId, int], list[_Earlier]] = OrderedDict()
 
-    def find(self, prompt: Prompt) -> ProgramKey | None:
-        """The program whose history the prompt extends."""
+    def find(self, prompt: Prompt, tenant: TenantId) -> ProgramKey | None:
+        """The tenant's program whose history the prompt extends."""
         for mark in prompt.turns:
-            for earlier in self._anchors.get(mark.hash, ()):
+            anchor = tenant, mark.hash
+            for earlier in self._anchors.get(anchor, ()):
                 if prompt.continues(earlier.end, mark):
-                    self._give_out(mark.hash, earlier)
+                    self._give_out(anchor, earlier)
                     return earlier.program
         return None
 
@@ -48,7 +49,7 @@ class History:
         """Notes a call's prompt. Prompts without marks are too short, or too many, to be told apart."""
         if not prompt.marks:
             return
-        anchor = prompt.marks[-1].hash
+        anchor = program.tenant, prompt.marks[-1].hash
         twins = self._anchors.setdefault(anchor, [])
         self._anchors.move_to_end(anchor)
         earlier = _Earlier(prompt.end, program)
@@ -58,7 +59,7 @@ class History:
         if len(self._anchors) > MAX_ANCHORS:
             self._anchors.popitem(last=False)
 
-    def _give_out(self, anchor: int, earlier: _Earlier) -> None:
+    def _give_out(self, anchor: tuple[TenantId, int], earlier: _Earlier) -> None:
         twins = self._anchors[anchor]
         twins.remove(earlier)
         twins.append(earlier)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from agentserve.gateway import sources
 from agentserve.gateway.chain import Chain
+from agentserve.gateway.errors import LONGEST_ECHO, ApiError
 from agentserve.gateway.hints import Hints, read_hints
 from agentserve.gateway.history import History
 from agentserve.gateway.ids import Headers, foreign
@@ -33,14 +34,24 @@ class Identity:
 class Registrar:
     """Tells whose each call is. Ids mean something within their tenant only."""
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: Chain, *, keyed: bool = False) -> None:
+        """`keyed`: tenants are told apart, so that one may not go on from a response that is not known to be its own."""
         self._chain = chain
+        self._keyed = keyed
         self._history = History()
 
     def continued(self, request: Request, tenant: TenantId = DEFAULT_TENANT) -> Request:
-        """The request with its whole prompt, where the beginning is an earlier response that the engine has kept."""
-        previous = foreign(request.body.fields.get("previous_response_id"))
+        """The request with its whole prompt, where the beginning is an earlier response that the engine has kept.
+
+        Raises:
+            ApiError: 400, that response may be another tenant's.
+        """
+        asked = request.body.fields.get("previous_response_id")
+        previous = foreign(asked)
         link = self._chain.find(tenant, previous) if previous else None
+        if self._keyed and asked is not None and link is None:
+            message = f"previous response {str(asked)[:LONGEST_ECHO]!r} is not known"
+            raise ApiError(400, message, param="previous_response_id", code="previous_response_not_found")
         return replace(request, prompt=request.prompt.following(link.marks)) if link else request
 
     def identify(
@@ -96,5 +107,5 @@ class Registrar:
         return Name(link.program.program if link else previous, Source.RESPONSE)
 
     def _by_history(self, request: Request, tenant: TenantId) -> Name | None:
-        known = self._history.find(request.prompt)
-        return Name(known.program, Source.HISTORY) if known is not None and known.tenant == tenant else None
+        known = self._history.find(request.prompt, tenant)
+        return Name(known.program, Source.HISTORY) if known is not None else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from starlette.types import Receive, Scope, Send
@@ -11,12 +11,12 @@ from agentserve.config import Limits
 from agentserve.gateway.call import Call
 from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.errors import ApiError, send_error, too_large, too_long, unknown_model
-from agentserve.gateway.identity import Registrar
+from agentserve.gateway.errors import ApiError, too_large, too_long, unknown_model
+from agentserve.gateway.identity import Identity, Registrar
 from agentserve.gateway.ids import Headers
-from agentserve.gateway.protocols import protocol_of
 from agentserve.gateway.protocols.openai_chat import Chat
 from agentserve.gateway.request import Request, parse_request
+from agentserve.gateway.tenants.tenant import Tenant
 from agentserve.gateway.virtual.call import VirtualCall
 from agentserve.gateway.virtual.model import VirtualModel
 from scheduler.types import EngineId
@@ -39,46 +39,57 @@ class Inference:
         driver: Driver,
         pools: Mapping[str, Sequence[EngineId]],
         limits: Limits,
-        allow: Collection[str],
         chain: Chain,
         virtual: Mapping[str, VirtualModel] = NO_MODELS,
+        *,
+        keyed: bool = False,
     ) -> None:
+        """`keyed`: see `Registrar`."""
         self._driver = driver
         self._pools = pools
         self._limits = limits
-        self._allow = frozenset(allow)
         self._virtual = virtual
         self._chain = chain
-        self._registrar = Registrar(chain)
+        self._registrar = Registrar(chain, keyed=keyed)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, program: str = "") -> None:
-        """Handles one request, of the program that its URL names if it names one."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, tenant: Tenant, program: str = "") -> None:
+        """Handles one request of a tenant, and of the program that its URL names if it names one.
+
+        Raises:
+            ApiError: it is refused; nothing has been sent.
+        """
         try:
-            call = await self._accept(scope, receive, send, program)
+            call = await self._accept(scope, receive, send, tenant, program)
         except ClientGoneError:
-            return
-        except ApiError as error:
-            self._driver.metrics.errors.labels(str(error.status)).inc()
-            await send_error(send, error.status, protocol_of(scope["path"]).error(error))
             return
         if isinstance(call, VirtualCall):
             await call.run(receive, send)
         else:
             await call.run(receive)
 
-    async def _accept(self, scope: Scope, receive: Receive, send: Send, program: str) -> Call | VirtualCall:
+    async def _accept(
+        self, scope: Scope, receive: Receive, send: Send, tenant: Tenant, program: str
+    ) -> Call | VirtualCall:
         headers, data = await read_post(scope, receive, self._limits.body_bytes)
-        request = self._registrar.continued(parse_request(scope["path"], data))
+        passage = tenant.passage
+        request = self._registrar.continued(parse_request(scope["path"], data, passage.salt), tenant.id)
         virtual = self._virtual.get(request.model)
         if virtual is None:
             self._check_pool(request)
         elif request.path != Chat.path:
             raise ApiError(400, f"virtual model {request.model!r} serves {Chat.path} only", param="model")
-        identity = self._registrar.identify(headers, request, program)
+        identity = self._registrar.identify(headers, request, program, tenant.id)
+        self._check_wait(tenant, identity)
         self._driver.metrics.identified.labels(identity.source.value).inc()
         if virtual is not None:
-            return VirtualCall(self._driver, self._limits, self._allow, virtual, request, identity, headers)
-        return Call(self._driver, self._limits, self._allow, request, identity, headers, self._chain, send)
+            return VirtualCall(self._driver, self._limits, passage, virtual, request, identity, headers)
+        return Call(self._driver, self._limits, passage, request, identity, headers, self._chain, send)
+
+    def _check_wait(self, tenant: Tenant, identity: Identity) -> None:
+        """Raises `ApiError` 429 if the call would wait too long. Those of programs that have their place do not wait."""
+        known = self._driver.brain.programs.get(identity.program)
+        if known is None or not known.member:
+            tenant.check_wait(self._driver.now())
 
     def _check_pool(self, request: Request) -> None:
         if request.model not in self._pools:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.types import Receive, Scope, Send
 
@@ -12,7 +12,7 @@ from agentserve.config import Limits
 from agentserve.engines.base import Engine, EngineError
 from agentserve.gateway.attempt import WholeAnswer
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.errors import ApiError, send_error, unknown_model
+from agentserve.gateway.errors import ApiError, unknown_model
 from agentserve.gateway.ids import Headers
 from agentserve.gateway.inference import ClientGoneError, read_post
 from agentserve.gateway.interrupt import CallInterruptedError, Cause, Interruptible
@@ -20,7 +20,9 @@ from agentserve.gateway.protocols import protocol_of
 from agentserve.gateway.protocols.anthropic_messages import Messages
 from agentserve.gateway.request import model_of, parse_body
 from agentserve.gateway.splice import Body, Edit
-from agentserve.gateway.upstream import CONTROL_FIELDS, FORWARDED_HEADERS
+from agentserve.gateway.tenants.steering import DROPPED
+from agentserve.gateway.tenants.tenant import Passage
+from agentserve.gateway.upstream import forwarded, salted
 from scheduler.types import EngineId
 
 PASSED = frozenset(
@@ -38,45 +40,45 @@ PASSED = frozenset(
 )
 """The routes that are passed through."""
 
+SALTED = PASSED - {"/tokenize", "/detokenize", "/v1/messages/count_tokens"}
+"""Those that compute with a cache."""
+
 
 class Passthrough:
     """Sends each request to the engine of its model that has the fewest of them, and to the next if that one fails."""
 
-    def __init__(
-        self, driver: Driver, pools: Mapping[str, Sequence[EngineId]], limits: Limits, allow: Collection[str]
-    ) -> None:
+    def __init__(self, driver: Driver, pools: Mapping[str, Sequence[EngineId]], limits: Limits) -> None:
         self._driver = driver
         self._pools = pools
         self._limits = limits
-        self._allow = frozenset(allow)
         self._running: Counter[EngineId] = Counter()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, passage: Passage) -> None:
+        """Handles one request.
+
+        Raises:
+            ApiError: it is refused; nothing has been sent.
+        """
         try:
             headers, data = await read_post(scope, receive, self._limits.body_bytes)
-            answer = await self._answer(scope["path"], headers, parse_body(data), receive)
+            answer = await self._answer(scope["path"], headers, parse_body(data), passage, receive)
         except (ClientGoneError, CallInterruptedError):
-            return
-        except ApiError as error:
-            self._driver.metrics.errors.labels(str(error.status)).inc()
-            await send_error(send, error.status, protocol_of(scope["path"]).error(error))
             return
         await _send_answer(send, answer)
 
-    async def _answer(self, path: str, headers: Headers, body: Body, receive: Receive) -> WholeAnswer:
+    async def _answer(self, path: str, headers: Headers, body: Body, passage: Passage, receive: Receive) -> WholeAnswer:
         part = Interruptible()
         watcher = asyncio.create_task(_watch(receive, part))
         try:
             async with part:
-                return await self._first_answer(path, headers, body)
+                return await self._first_answer(path, headers, body, passage)
         finally:
             watcher.cancel()
 
-    async def _first_answer(self, path: str, headers: Headers, body: Body) -> WholeAnswer:
+    async def _first_answer(self, path: str, headers: Headers, body: Body, passage: Passage) -> WholeAnswer:
         """Raises `ApiError` if no engine of the model answers."""
-        content = body.edited(Edit(drop=CONTROL_FIELDS - self._allow))
-        sent = _headers(path, headers)
+        content = body.edited(Edit(salted(body, passage) if path in SALTED else {}, drop=DROPPED - passage.allow))
+        sent = forwarded(headers, passage, Messages.versions if path.startswith(Messages.path) else ())
         failure = ""
         for engine in self._engines(self._model(body)):
             try:
@@ -116,14 +118,6 @@ class Passthrough:
         if reply.status != 200:
             body = protocol_of(path).refusal(reply.status, body, path)
         return WholeAnswer(reply.status, reply.headers.get("content-type", "application/json"), body)
-
-
-def _headers(path: str, headers: Headers) -> dict[str, str]:
-    versions = Messages.versions if path.startswith(Messages.path) else ()
-    forwarded = {
-        name.decode(): headers[name].decode("latin-1") for name in (*FORWARDED_HEADERS, *versions) if name in headers
-    }
-    return {"content-type": "application/json", **forwarded}
 
 
 async def _watch(receive: Receive, part: Interruptible) -> None:

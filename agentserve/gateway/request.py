@@ -34,15 +34,15 @@ class Request:
         return self.protocol.path
 
 
-def parse_request(path: str, data: bytes) -> Request:
-    """Reads a body of one of the inference routes.
+def parse_request(path: str, data: bytes, salt: str = "") -> Request:
+    """Reads a body of one of the inference routes. Prompts of another `salt` share nothing with it.
 
     Raises:
         ApiError: 400, with the parameter that is wrong.
     """
     body = parse_body(data)
     try:
-        return _read(PROTOCOLS[path], body)
+        return _read(PROTOCOLS[path], body, salt)
     except BadJsonError as error:
         raise _not_json(error) from None
 
@@ -71,7 +71,7 @@ def model_of(body: Body) -> str:
     return model
 
 
-def _read(protocol: WireProtocol, body: Body) -> Request:
+def _read(protocol: WireProtocol, body: Body, salt: str) -> Request:
     model = model_of(body)
     stream = body.fields.get("stream")
     if stream is not None and not isinstance(stream, bool):
@@ -81,7 +81,7 @@ def _read(protocol: WireProtocol, body: Body) -> Request:
         protocol=protocol,
         body=body,
         model=model,
-        prompt=protocol.prompt(body, model),
+        prompt=protocol.prompt(body, f"{salt}\0{model}" if salt else model),
         stream=bool(stream),
         wants_usage=protocol.usage_option and _wants_usage(body, bool(stream)),
         has_tools=bool(body.fields.get("tools")),

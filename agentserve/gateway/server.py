@@ -28,12 +28,17 @@ from agentserve.gateway.lives import Lives
 from agentserve.gateway.metrics import Metrics
 from agentserve.gateway.passthrough import Passthrough
 from agentserve.gateway.recorder import Recorder, RecordingError
-from agentserve.gateway.state import StateError, keep_state, load_responses, load_state, save_state
+from agentserve.gateway.state import StateError, keep_state, load_memory, load_state, save_state
+from agentserve.gateway.tenants.door import Door, keep_keys
+from agentserve.gateway.tenants.keys import KeysError, load_keys
+from agentserve.gateway.tenants.meter import Meter
+from agentserve.gateway.tenants.roster import Roster
 from agentserve.gateway.tracing.factory import TracingError, tracing
 from agentserve.gateway.tuner import Tuner
 from agentserve.gateway.tuning.errors import TuningError
 from agentserve.gateway.virtual.model import VirtualModel
 from scheduler.brain import Brain
+from scheduler.events import TenantChanged
 
 STOP_TIMEOUT = 30
 """Seconds that running calls have to end when the gateway stops."""
@@ -55,8 +60,10 @@ def run(config: Config) -> int:
             learned=load_state(config.state) if config.state else None,
             idle_timeout=config.program_idle_timeout,
         )
+        if config.keys is not None:
+            load_keys(config.keys)
         listener = listen(config)
-    except (StateError, OSError) as error:
+    except (StateError, KeysError, OSError) as error:
         logger.error("%s", error)
         return 2
     try:
@@ -93,7 +100,7 @@ def listen(config: Config) -> socket.socket:
 async def _serve(config: Config, brain: Brain, listener: socket.socket) -> None:
     async with gateway(config, brain, build_engines(config, default_logs())) as app:
         _spare_garbage_collection()
-        logger.info("listening on http://%s, policy %s", config.listen, brain.policy.name)
+        logger.info("listening on http%s://%s, policy %s", "s" if config.tls else "", config.listen, brain.policy.name)
         await uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -105,6 +112,8 @@ async def _serve(config: Config, brain: Brain, listener: socket.socket) -> None:
                 ws="none",
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=STOP_TIMEOUT,
+                ssl_certfile=config.tls.certificate if config.tls else None,
+                ssl_keyfile=config.tls.key if config.tls else None,
             )
         ).serve(sockets=[listener])
 
@@ -132,7 +141,11 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     recorder = Recorder(config.record, metrics.registry) if config.record else None
     ledger = Ledger({model: Price(**price.model_dump()) for model, price in config.prices.items()}, metrics)
     lives = Lives([metrics, ledger, *([recorder] if recorder else []), *([CallLines()] if config.log.calls else [])])
-    driver = Driver(brain, metrics, [*([log.record] if log else []), lives.record])
+    roster = Roster(config)
+    driver = Driver(brain, metrics, [*([log.record] if log else []), lives.record, Meter(roster).record])
+    for tenant in roster:
+        driver.handle(TenantChanged(driver.now(), tenant.id, tenant.weight, tenant.tier))
+    door = Door(roster, load_keys(config.keys) if config.keys else None)
     supervisors = {engine.name: Supervisor(engine, driver, logger.info) for engine in engines}
     pools: dict[str, list[Supervised]] = {}
     for (pool, _), engine in zip(config.engines, engines, strict=True):
@@ -144,8 +157,10 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     names = {model: [engine.name for engine in pool] for model, pool in pools.items()}
     tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors.values()]
     if config.state is not None:
-        load_responses(config.state, chain)
-        tasks.append(asyncio.create_task(keep_state(config.state, brain.learned, chain)))
+        load_memory(config.state, chain, roster)
+        tasks.append(asyncio.create_task(keep_state(config.state, brain.learned, chain, roster)))
+    if config.keys is not None:
+        tasks.append(asyncio.create_task(keep_keys(config.keys, door)))
     opened = ExitStack()
     try:
         if config.tracing is not None:
@@ -153,8 +168,8 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
         if config.tune is not None and config.record is not None:
             tuner = Tuner(config.tune, config.record, driver, model=config.pools[0].model)
             tasks.append(asyncio.create_task(tuner.run()))
-        inference = Inference(driver, names, config.limits, config.allow, chain, virtual)
-        yield Gateway(fleet, inference, Passthrough(driver, names, config.limits, config.allow))
+        inference = Inference(driver, names, config.limits, chain, virtual, keyed=config.keys is not None)
+        yield Gateway(fleet, door, inference, Passthrough(driver, names, config.limits))
     finally:
         for task in tasks:
             task.cancel()
@@ -165,4 +180,4 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
             if each is not None:
                 each.close()
         if config.state is not None:
-            save_state(config.state, brain.learned, chain)
+            save_state(config.state, brain.learned, chain, roster.spent())

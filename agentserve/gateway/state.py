@@ -6,15 +6,20 @@ import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from agentserve.gateway.chain import Chain
+from agentserve.gateway.tenants.roster import Roster
 from scheduler.learned import Learned
 from scheduler.types import Seconds
 
 INTERVAL: Seconds = 60.0
 """Between two saves."""
-RESPONSES = "responses"
-"""The file's key beside those of `Learned`."""
+RESPONSES, SPENT = "responses", "spent"
+"""The file's keys beside those of `Learned`."""
+
+
+NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 class StateError(ValueError):
@@ -31,6 +36,7 @@ def load_state(path: Path) -> Mapping[str, object] | None:
         state = json.loads(path.read_text(encoding="utf-8"))
         Learned.from_json(state)
         Chain().load(state.get(RESPONSES, []))
+        Roster.check_spent(state.get(SPENT, {}))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, AttributeError) as error:
@@ -39,23 +45,27 @@ def load_state(path: Path) -> Mapping[str, object] | None:
     return dict(state)
 
 
-def load_responses(path: Path, chain: Chain) -> None:
-    """Puts the saved responses into the chain. Raises `StateError` as `load_state` does."""
+def load_memory(path: Path, chain: Chain, roster: Roster) -> None:
+    """Puts the saved responses and what is spent of budgets in their places. Raises `StateError` as `load_state` does."""
     state = load_state(path)
     if state is not None:
         chain.load(state.get(RESPONSES, []))
+        roster.load_spent(state.get(SPENT, {}))
 
 
-def save_state(path: Path, learned: Learned, chain: Chain) -> None:
+def save_state(path: Path, learned: Learned, chain: Chain, spent: Mapping[str, object] = NOTHING) -> None:
     """Replaces the file, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(json.dumps({**learned.to_json(), RESPONSES: chain.to_json()}), encoding="utf-8")
+    fresh.write_text(
+        json.dumps({**learned.to_json(), RESPONSES: chain.to_json(), **({SPENT: spent} if spent else {})}),
+        encoding="utf-8",
+    )
     fresh.replace(path)
 
 
-async def keep_state(path: Path, learned: Learned, chain: Chain) -> None:
+async def keep_state(path: Path, learned: Learned, chain: Chain, roster: Roster) -> None:
     """Saves now and then, until cancelled."""
     while True:
         await asyncio.sleep(INTERVAL)
-        save_state(path, learned, chain)
+        save_state(path, learned, chain, roster.spent())

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping
 
 from agentserve.gateway.ids import Headers
 from agentserve.gateway.request import Request
-from agentserve.gateway.splice import Edit, NewValue
+from agentserve.gateway.splice import Body, Edit, NewValue
+from agentserve.gateway.tenants.steering import CONTROL_HEADERS, DROPPED
+from agentserve.gateway.tenants.tenant import Passage
 from scheduler.actions import Dispatch
 from scheduler.types import EngineSpec, ProgramKey
 
-CONTROL_FIELDS = frozenset(
-    {
-        "priority",
-        "vllm_xargs",
-        "session_id",
-        "request_id",
-        "kv_transfer_params",
-        "ec_transfer_params",
-        "cache_salt",
-        "skip_reading_prefix_cache",
-        "agentserve",
-    }
-)
-"""Fields of a body that steer the engine and not the answer: a client may send one only if it is allowed."""
-
-FORWARDED_HEADERS = (b"authorization", b"traceparent", b"tracestate")
+FORWARDED_HEADERS = (b"traceparent", b"tracestate")
+OURS = "agentserve_"
+"""What the names of `vllm_xargs` that are for our plugin begin with."""
 
 
-def engine_body(
-    request: Request, program: ProgramKey, dispatch: Dispatch, spec: EngineSpec, allow: Collection[str]
-) -> bytes:
+def engine_body(request: Request, program: ProgramKey, dispatch: Dispatch, spec: EngineSpec, passage: Passage) -> bytes:
     """The body for the engine the call was dispatched to."""
+    allow = passage.allow
     put: dict[str, NewValue] = {}
     if spec.priority and not request.protocol.priority_header:
         put["priority"] = dispatch.priority
@@ -41,23 +29,44 @@ def engine_body(
             "agentserve_rank": dispatch.rank,
             "agentserve_ttl": dispatch.ttl,
         }
-        merged = Edit({**ours}, drop={"agentic_context"})
-        put["vllm_xargs"] = merged if "vllm_xargs" in allow else ours
+        put["vllm_xargs"] = Edit({**ours}, drop=_not_for_engines(request.body)) if "vllm_xargs" in allow else ours
     elif "vllm_xargs" in allow and "vllm_xargs" in request.body.fields:
-        put["vllm_xargs"] = Edit(drop={"agentic_context"})
+        put["vllm_xargs"] = Edit(drop=_not_for_engines(request.body))
+    put |= salted(request.body, passage)
     if request.stream and request.protocol.usage_option:
         put["stream_options"] = Edit({"include_usage": True})
-    return request.body.edited(Edit(put, drop=CONTROL_FIELDS - set(allow)))
+    return request.body.edited(Edit(put, drop=DROPPED - allow))
 
 
 def engine_headers(
-    request: Request, headers: Headers, call: str, dispatch: Dispatch, spec: EngineSpec
+    request: Request, headers: Headers, call: str, dispatch: Dispatch, spec: EngineSpec, passage: Passage
 ) -> dict[str, str]:
     """The headers for the engine. The call's id becomes the request id in the engine's own log."""
-    sent = {"content-type": "application/json", "x-request-id": call}
-    for name in (*FORWARDED_HEADERS, *request.protocol.versions):
-        if name in headers:
-            sent[name.decode()] = headers[name].decode("latin-1")
+    sent = forwarded(headers, passage, request.protocol.versions) | {"x-request-id": call}
     if spec.priority and request.protocol.priority_header:
         sent[request.protocol.priority_header] = str(dispatch.priority)
     return sent
+
+
+def forwarded(headers: Headers, passage: Passage, versions: Iterable[bytes] = ()) -> dict[str, str]:
+    """The client's headers that the engine gets, `versions` among them."""
+    names = [*FORWARDED_HEADERS, *versions, *(name.encode() for name in CONTROL_HEADERS & passage.allow)]
+    if passage.authorization:
+        names.append(b"authorization")
+    passed = {name.decode(): headers[name].decode("latin-1") for name in names if name in headers}
+    return {"content-type": "application/json", **passed}
+
+
+def salted(body: Body, passage: Passage) -> Mapping[str, NewValue]:
+    """The salt of the tenant's cache, with the client's own if that may pass; none if the tenant has none."""
+    if not passage.salt:
+        return {}
+    own = body.fields.get("cache_salt") if "cache_salt" in passage.allow else None
+    return {"cache_salt": f"{passage.salt}/{own}" if isinstance(own, str) else passage.salt}
+
+
+def _not_for_engines(body: Body) -> frozenset[str]:
+    """What of `vllm_xargs` is for the gateway, or only the gateway may say."""
+    arguments = body.fields.get("vllm_xargs")
+    names = arguments if isinstance(arguments, dict) else ()
+    return frozenset({"agentic_context", *(name for name in names if name.startswith(OURS))})

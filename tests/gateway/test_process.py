@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from agentserve.gateway.tenants.keys import changing
 from scheduler.log import replay
 
 CONFIG = """
@@ -40,10 +42,10 @@ def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         process.wait()
 
 
-def until_ready(url: str) -> None:
+def until_ready(url: str, trust: ssl.SSLContext | bool = True) -> None:
     for _ in range(300):
         try:
-            if httpx.get(f"{url}/ready").status_code == 200:
+            if httpx.get(f"{url}/ready", verify=trust).status_code == 200:
                 return
         except httpx.TransportError:
             pass
@@ -73,3 +75,28 @@ def test_a_program_is_served_and_the_process_ends_on_a_signal(
     assert json.loads((tmp_path / "state.json").read_text())["prefill_rates"]
     result = replay((tmp_path / "events.jsonl").read_text().splitlines())
     assert result.first_difference is None
+
+
+def test_https_is_served_by_flags_and_asks_for_keys(tmp_path: Path) -> None:
+    certificate, key, keys = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "keys.json"
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*request, *names], check=True, capture_output=True)
+    with changing(keys) as ring:
+        text = ring.create("a", 0.0).text
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = tmp_path / "agentserve.yaml"
+    config.write_text(CONFIG.format(port=port, folder=tmp_path))
+    flags = ["--tls-certificate", str(certificate), "--tls-key", str(key), "--keys", str(keys)]
+    command = [sys.executable, "-m", "agentserve", "serve", "--config", str(config), *flags]
+    process = subprocess.Popen(command)
+    trust = ssl.create_default_context(cafile=certificate)
+    try:
+        until_ready(f"https://127.0.0.1:{port}", trust)
+        models = f"https://127.0.0.1:{port}/v1/models"
+        assert httpx.get(models, verify=trust).status_code == 401
+        assert httpx.get(models, verify=trust, headers={"x-api-key": text}).status_code == 200
+    finally:
+        process.kill()
+        process.wait()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from scheduler.events import TenantChanged
 from scheduler.fairness.virtual_token_counter import VirtualTokenCounter
 from scheduler.log import replay
 from scheduler.policy import Choice, PolicyConfig
@@ -119,6 +122,26 @@ def test_a_tenant_with_many_calls_takes_turns_with_one_that_has_few() -> None:
     for number in range(2):
         arrive(world, f"p{number}", tenant="y")
     assert drain(world) == ["x", "y", "x", "y", "x", "x"]
+
+
+def test_a_tenant_of_twice_the_weight_gets_twice_the_turns() -> None:
+    world = World(policy(), {"a": spec(1000)})
+    world.feed(TenantChanged(0.0, "x", 2.0))
+    for tenant in "xy":
+        for number in range(6):
+            arrive(world, f"p{number}", tenant=tenant)
+    assert drain(world)[:9].count("x") == 6
+
+
+@pytest.mark.parametrize("fairness", ["none", "virtual_token_counter"])
+def test_a_smaller_tier_goes_first_whatever_was_used(fairness: str) -> None:
+    world = World(replace(policy(), fairness=Choice(fairness)), {"a": spec(1000)})
+    world.feed(TenantChanged(0.0, "x", 9.0, tier=1))
+    for tenant in "xxxyyy":
+        arrive(world, f"p{len(world.log)}", tenant=tenant)
+    world.feed(TenantChanged(0.0, "z", 1.0, tier=2))
+    assert drain(world) == ["x", "y", "y", "y", "x", "x"], "the first found the engine free"
+    assert replay(world.log).first_difference is None
 
 
 def test_a_log_under_counters_replays() -> None:

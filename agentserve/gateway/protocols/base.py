@@ -37,7 +37,10 @@ class WireProtocol(ABC):
 
     @abstractmethod
     def prompt(self, body: Body, model: str) -> Prompt:
-        """The prompt of a request. Raises `ApiError` if it is not of the protocol's shape."""
+        """The prompt of a request. Raises `ApiError` if it is not of the protocol's shape.
+
+        Prompts for another `model` have no mark in common with it.
+        """
 
     @abstractmethod
     def reader(self, wants_usage: bool, reads_text: bool) -> StreamReader:

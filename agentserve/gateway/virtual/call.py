@@ -7,7 +7,6 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Collection
 from typing import Any
 
 from starlette.types import Receive, Send
@@ -20,6 +19,7 @@ from agentserve.gateway.hints import BODY_HINT, HINT_NAMES
 from agentserve.gateway.identity import Identity
 from agentserve.gateway.ids import Headers
 from agentserve.gateway.request import Request
+from agentserve.gateway.tenants.tenant import Passage
 from agentserve.gateway.virtual.model import VirtualModel
 from agentserve.gateway.virtual.step import StepFailedError, run_step
 from agentserve.gateway.virtual.wording import confidence, judgement, read_segment, step_body
@@ -39,7 +39,7 @@ class VirtualCall:
         self,
         driver: Driver,
         limits: Limits,
-        allow: Collection[str],
+        passage: Passage,
         model: VirtualModel,
         request: Request,
         identity: Identity,
@@ -52,7 +52,7 @@ class VirtualCall:
         """
         self._driver = driver
         self._limits = limits
-        self._allow = allow
+        self._passage = passage
         self._model = model
         self._asked: dict[str, Any] = request.body.fields
         self._stream = request.stream
@@ -120,7 +120,7 @@ class VirtualCall:
         sample = action.step.sample
         body = step_body(action, self._asked, self._texts.get(sample, ""))
         try:
-            data = await run_step(self._driver, self._limits, self._allow, action, body, self._headers)
+            data = await run_step(self._driver, self._limits, self._passage, action, body, self._headers)
             news = self._read(action, data)
         except (StepFailedError, ValueError, ApiError) as error:
             self._failure = str(error)
@@ -150,7 +150,7 @@ class VirtualCall:
             return
         conclusion = await self._conclusion
         if self._is_failure(conclusion):
-            await send_error(send, self._error().status, self._error().body())
+            await send_error(send, self._error(), self._error().body())
             return
         body = json.dumps(self._completion(conclusion)).encode()
         await _send(send, [(b"content-type", b"application/json"), *self._own_headers(conclusion)], body)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 
 from starlette.types import Message
 
@@ -16,6 +15,7 @@ from agentserve.gateway.ids import Headers
 from agentserve.gateway.protocols.openai_chat import Chat
 from agentserve.gateway.request import parse_request
 from agentserve.gateway.sources import Source
+from agentserve.gateway.tenants.tenant import Passage
 from scheduler.actions import Submit
 
 
@@ -24,7 +24,7 @@ class StepFailedError(Exception):
 
 
 async def run_step(
-    driver: Driver, limits: Limits, allow: Collection[str], submit: Submit, body: bytes, headers: Headers
+    driver: Driver, limits: Limits, passage: Passage, submit: Submit, body: bytes, headers: Headers
 ) -> bytes:
     """Sends the call and returns its whole answer. Cancelling it aborts the call.
 
@@ -45,9 +45,9 @@ async def run_step(
         deadline=None,
         final=False,
     )
-    request = parse_request(Chat.path, body)
+    request = parse_request(Chat.path, body, passage.salt)
     nobody_refers_to_it = Chain()
-    await Call(driver, limits, allow, request, identity, headers, nobody_refers_to_it, keep, submit.call).run(_stay)
+    await Call(driver, limits, passage, request, identity, headers, nobody_refers_to_it, keep, submit.call).run(_stay)
     data = b"".join(message.get("body", b"") for message in kept)
     status = kept[0]["status"] if kept else 0
     if status != 200:

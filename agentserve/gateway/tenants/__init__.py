@@ -1,0 +1,1 @@
+"""Tenants: who may call, how much, and what of their requests reaches an engine."""

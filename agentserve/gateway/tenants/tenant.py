@@ -1,0 +1,96 @@
+"""A tenant while the gateway runs: its terms, what it has left of them, and what of its requests passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from agentserve.gateway.errors import ApiError
+from agentserve.gateway.tenants.buckets import Bucket, Budget
+from agentserve.gateway.tenants.line import WaitingLine
+from agentserve.gateway.tenants.section import TenantSection
+from scheduler.types import Seconds, TenantId, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What of a request passes on to the engine beside what every engine needs."""
+
+    allow: frozenset[str] = frozenset()
+    """Engine-control fields and headers."""
+    salt: str = ""
+    """Parts the tenant's cached prefixes from those of others; empty where they are shared."""
+    authorization: bool = True
+    """Its `Authorization` is for the engine, because the gateway asks for no key."""
+
+
+class Tenant:
+    """One tenant. Times are of two clocks: `now` never runs backwards, `date` counts from 1970."""
+
+    def __init__(self, section: TenantSection, passage: Passage) -> None:
+        self.id = TenantId(section.name)
+        self.weight = section.weight
+        self.tier = section.tier
+        self.passage = passage
+        self.line = WaitingLine()
+        self.budget = Budget(section.budget.tokens, section.budget.every) if section.budget else None
+        self._section = section
+        self._requests = Bucket(section.requests_per_minute) if section.requests_per_minute else None
+        self._tokens = Bucket(section.tokens_per_minute) if section.tokens_per_minute else None
+        self._running = 0
+
+    @contextmanager
+    def request(self, now: Seconds, date: Seconds) -> Iterator[None]:
+        """Counts a request while it is served.
+
+        Raises:
+            ApiError: 429, the tenant has used up one of its limits.
+        """
+        self._check(now, date)
+        if self._requests is not None:
+            self._requests.take(now)
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+
+    def check_wait(self, now: Seconds) -> None:
+        """A call is about to join the waiting line.
+
+        Raises:
+            ApiError: 429, the line is full, or the call would wait too long.
+        """
+        section, expected = self._section, self.line.expected(now)
+        if section.queue is not None and len(self.line) >= section.queue:
+            message = f"{len(self.line)} calls of tenant {self.id!r} wait already, and no more may"
+            raise _over(message, max(1.0, expected / len(self.line)), "queue_full")
+        if section.longest_wait is not None and expected > section.longest_wait:
+            message = f"the call would wait for about {expected:.0f} s, and may wait for {section.longest_wait:g} s"
+            raise _over(message, expected - section.longest_wait, "queue_full")
+
+    def used(self, now: Seconds, date: Seconds, tokens: Tokens) -> None:
+        """A call has used that many tokens."""
+        if self._tokens is not None:
+            self._tokens.take(now, tokens)
+        if self.budget is not None:
+            self.budget.spend(date, tokens)
+
+    def _check(self, now: Seconds, date: Seconds) -> None:
+        section = self._section
+        if section.concurrency is not None and self._running >= section.concurrency:
+            raise _over(f"tenant {self.id!r} has {self._running} requests under way, and may have no more", 1.0)
+        if self._requests is not None and (wait := self._requests.wait(now)):
+            raise _over(f"tenant {self.id!r} may make {section.requests_per_minute} requests a minute", wait)
+        if self._tokens is not None and (wait := self._tokens.wait(now)):
+            raise _over(f"tenant {self.id!r} may use {section.tokens_per_minute} tokens a minute", wait)
+        if self.budget is not None and (wait := self.budget.wait(date)):
+            message = f"tenant {self.id!r} has used up its budget of {self.budget.tokens} tokens"
+            raise _over(message, wait, "insufficient_quota")
+
+
+def _over(message: str, wait: Seconds, code: str = "rate_limit_exceeded") -> ApiError:
+    seconds = max(1, math.ceil(wait))
+    return ApiError(429, f"{message}; try again in {seconds} s", code=code, retry_after=seconds)
