@@ -133,7 +133,7 @@ async def test_the_engine_describes_the_plugin_and_its_numbers(agent: Agent) -> 
     plugin = (await agent.http.get("/agentserve/v1/plugin")).json()
     assert plugin["plugin"] == "agentserve"
     assert plugin["guard"] is True
-    assert set(plugin) == {"plugin", "version", "vllm", "guard"}
+    assert set(plugin) == {"plugin", "version", "vllm", "guard", "tail_scoring"}
     page = (await agent.http.get("/agentserve/v1/metrics")).text
     assert f"agentserve_total_blocks {KV_BLOCKS - 1}.0" in page.splitlines()
     assert 'agentserve_pins_total{outcome="applied"}' in page
