@@ -28,6 +28,7 @@ from agentserve.gateway.state import StateError, keep_state, load_responses, loa
 from agentserve.gateway.tuner import Tuner
 from agentserve.gateway.tuning.errors import TuningError
 from agentserve.gateway.virtual.model import VirtualModel
+from agentserve.gateway.virtual.scoring import Scoring
 from scheduler.brain import Brain
 
 STOP_TIMEOUT = 30
@@ -101,9 +102,9 @@ async def _serve(config: Config, brain: Brain, listener: socket.socket) -> None:
         ).serve(sockets=[listener])
 
 
-def virtual_models(config: Config) -> dict[str, VirtualModel]:
+def virtual_models(config: Config, scoring: Scoring) -> dict[str, VirtualModel]:
     """The virtual models of a configuration, by name."""
-    return {each.model: VirtualModel(each.model, each.spec, each.extraction) for each in config.virtual}
+    return {each.model: VirtualModel(each.model, each.spec, each.extraction, scoring) for each in config.virtual}
 
 
 @asynccontextmanager
@@ -116,15 +117,16 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     metrics = Metrics()
     recorder = Recorder(config.record, metrics.registry) if config.record else None
     driver = Driver(brain, metrics, [each.record for each in (log, recorder) if each is not None])
-    supervisors = {engine.name: Supervisor(engine, driver, logger.info) for engine in engines}
     pools: dict[str, list[Supervised]] = {}
     for (pool, _), engine in zip(config.engines, engines, strict=True):
         pools.setdefault(pool.model, []).append(engine)
-    virtual = virtual_models(config)
+    names = {model: [engine.name for engine in pool] for model, pool in pools.items()}
+    scoring = Scoring(driver, {each.target: names[each.target] for each in config.virtual if each.target})
+    supervisors = {engine.name: Supervisor(engine, scoring, logger.info) for engine in engines}
+    virtual = virtual_models(config, scoring)
     fleet = Fleet(pools, driver, supervisors, list(virtual))
     driver.metrics.registry.register(Gauges(fleet))
     chain = Chain()
-    names = {model: [engine.name for engine in pool] for model, pool in pools.items()}
     tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors.values()]
     if config.state is not None:
         load_responses(config.state, chain)
@@ -139,6 +141,7 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        scoring.close()
         driver.close()
         for each in (log, recorder):
             if each is not None:

@@ -23,11 +23,18 @@ ANSWERED = r"So it is \boxed{42}."
 
 
 class Writer(FakeEngine):
-    """Writes one text; asked for one token, it is sure of `word`, if of any."""
+    """Writes one text; asked for one token, it is sure of `word`, if of any, and of each of its prompt's `tail`."""
 
-    def __init__(self, name: str, text: str = ANSWERED, word: str | None = "yes", finish: str = "stop") -> None:
-        super().__init__(name, replace(SPEC, models=(name,)))
-        self.text, self.word, self.finish = text, word, finish
+    def __init__(
+        self,
+        name: str,
+        text: str = ANSWERED,
+        word: str | None = "yes",
+        finish: str = "stop",
+        tail: list[object] | None = None,
+    ) -> None:
+        super().__init__(name, replace(SPEC, models=(name,), tail_scoring=tail is not None))
+        self.text, self.word, self.finish, self.tail = text, word, finish, tail
         self.down = False
         self.hold: asyncio.Event | None = None
 
@@ -52,6 +59,7 @@ class Writer(FakeEngine):
                 }
             ],
             "usage": usage(10, 1 if judges else 5),
+            "prompt_logprobs": [None, *self.tail] if judges and self.tail is not None else None,
         }
 
 
@@ -86,6 +94,9 @@ async def virtual(
     brain = Brain(config.policy)
     async with gateway(config, brain, engines) as app, serve(app) as url, httpx.AsyncClient(base_url=url) as client:
         await eventually(lambda: len(app.driver.engines) == 2, "the start of all engines")
+        if engines[1].tail is None:
+            await eventually(lambda: bool(engines[1].sent), "the question how the target scores")
+        engines[1].sent.clear()
         yield Virtual(client, brain, *engines)
 
 
@@ -145,6 +156,58 @@ async def test_a_target_that_is_down_is_an_error_where_the_client_is_strict() ->
 async def test_a_server_without_log_probabilities_cannot_score() -> None:
     async with virtual(target=Writer("large", word=None)) as w:
         assert (await w.ask()).json()["agentserve"]["degraded"]
+
+
+def scored(**logprobs: float) -> list[object]:
+    """A prompt's last tokens as vLLM tells their log-probabilities."""
+    return [{"7": {"logprob": value, "rank": 1, "decoded_token": token}} for token, value in logprobs.items()]
+
+
+async def test_a_target_with_the_plugin_scores_the_segment_and_nothing_before_it() -> None:
+    target = Writer("large", tail=scored(before=-19.0, So=-1.0, it=-2.0))
+    async with virtual(Writer("small", "So it"), target, samples=1, turns=1, takeover=0.5, vote="best") as w:
+        answer = await w.ask(vllm_xargs={"agentserve_score_tail": 1, "mine": 1})
+        await w.until_clean()
+    assert not answer.json()["agentserve"]["degraded"]
+    sent = target.sent[0].json
+    assert sent["messages"] == [{"role": "user", "content": "6 * 7?"}, {"role": "assistant", "content": "So it"}]
+    assert (sent["continue_final_message"], sent["add_generation_prompt"]) == (True, False)
+    assert (sent["max_tokens"], sent["prompt_logprobs"]) == (1, 0)
+    assert isinstance(sent["vllm_xargs"], dict)
+    assert sent["vllm_xargs"]["agentserve_score_tail"] == 5 + 5 // 4 + 8, "what the draft counted, and a margin"
+    assert "mine" not in sent["vllm_xargs"]
+
+
+@pytest.mark.parametrize("tail", [[], [{"7": {"rank": 1}}], ["garbage"], [{"7": None}]])
+async def test_a_tail_that_comes_without_scores_is_a_target_that_failed(tail: list[object]) -> None:
+    async with virtual(target=Writer("large", tail=tail)) as w:
+        answer = (await w.ask()).json()
+        await w.until_clean()
+    assert answer["agentserve"]["degraded"]
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (Writer("large", tail=[]), "engine large scores segments by their tails, with the prefix cache on"),
+        (Writer("large"), "engine large scores segments by a one-token judgement with log-probabilities"),
+        (Writer("large", word=None), "engine large scores segments by nothing: it answers with status 200 and no log"),
+    ],
+)
+async def test_the_log_says_how_a_target_scores(target: Writer, said: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        async with virtual(target=target):
+            await eventually(lambda: said in caplog.text, said)
+    assert "engine small scores" not in caplog.text
+
+
+async def test_a_target_that_does_not_answer_the_question_says_why_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    target = Writer("large")
+    target.down = True
+    async with virtual(target=target):
+        await eventually(lambda: "scores segments by nothing: connection refused" in caplog.text, "the reason")
 
 
 async def test_a_request_may_hint_beside_its_settings() -> None:

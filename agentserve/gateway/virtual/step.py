@@ -47,7 +47,8 @@ async def run_step(
     )
     request = parse_request(Chat.path, body)
     nobody_refers_to_it = Chain()
-    await Call(driver, limits, allow, request, identity, headers, nobody_refers_to_it, keep, submit.call).run(_stay)
+    ours = {*allow, "vllm_xargs"}  # what it tells the engine is from the gateway, not from the client
+    await Call(driver, limits, ours, request, identity, headers, nobody_refers_to_it, keep, submit.call).run(_stay)
     data = b"".join(message.get("body", b"") for message in kept)
     status = kept[0]["status"] if kept else 0
     if status != 200:
