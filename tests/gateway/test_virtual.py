@@ -36,6 +36,8 @@ class Writer(FakeEngine):
         super().__init__(name, replace(SPEC, models=(name,), tail_scoring=tail is not None))
         self.text, self.word, self.finish, self.tail = text, word, finish, tail
         self.down = False
+        self.writes = True
+        """Whether it also writes, and does not only judge."""
         self.hold: asyncio.Event | None = None
 
     async def open(self, path: str, headers: Mapping[str, str], body: bytes) -> FakeReply:
@@ -43,7 +45,7 @@ class Writer(FakeEngine):
         self.sent.append(sent)
         if self.hold is not None:
             await self._wait(self.hold)
-        if self.down:
+        if self.down or not (self.writes or sent.json["max_tokens"] == 1):
             raise EngineError("connection refused")
         return FakeReply([json.dumps(self.answer(sent)).encode()], headers={"content-type": "application/json"})
 
@@ -236,6 +238,77 @@ async def test_a_draft_that_is_down_is_an_error_that_says_what_happened() -> Non
     assert "connection refused" in response.json()["error"]["message"]
 
 
+async def test_a_draft_that_never_stops_ends_after_its_turns_and_votes_if_it_shows_an_answer() -> None:
+    draft = Writer("small", r"\boxed{42} but wait, ", finish="length")
+    async with virtual(draft, takeover=0.0, turns=3, certain=None, decided=None) as w:
+        answer = (await w.ask()).json()
+        await w.until_clean()
+    assert len(draft.sent) == 9
+    assert answer["choices"][0]["message"]["content"] == draft.text * 3
+    assert (answer["agentserve"]["answer"], answer["agentserve"]["voters"]) == ("42", 3)
+
+
+async def test_a_draft_and_a_target_that_never_stop_end_after_the_turns() -> None:
+    draft, target = Writer("small", "hm. ", finish="length"), Writer("large", "well. ", finish="length")
+    async with virtual(draft, target, takeover=1.0, turns=3, samples=2) as w:
+        answer = (await w.ask()).json()
+        await w.until_clean()
+    assert answer["agentserve"]["verdict"] == "no_answer"
+    assert answer["choices"][0]["message"]["content"] == "hm. well. " * 3
+    assert answer["choices"][0]["finish_reason"] == "length"
+
+
+async def test_a_target_that_goes_down_after_it_has_scored_leaves_the_draft_and_a_warning() -> None:
+    target = Writer("large")
+    target.writes = False
+    async with virtual(target=target, takeover=1.0) as w:
+        response = await w.ask()
+        await w.until_clean()
+    assert response.status_code == 200
+    assert response.json()["agentserve"] == {
+        "answer": "42", "verdict": "decided", "votes": 2, "voters": 2, "degraded": True,
+    }  # fmt: skip
+    assert "x-agentserve-warning" in response.headers
+
+
+async def test_a_strict_stream_whose_target_is_down_ends_with_an_error_event() -> None:
+    target = Writer("large")
+    target.down = True
+    async with virtual(target=target, strict=True) as w:
+        text = (await w.ask(stream=True)).text
+        await w.until_clean()
+    *_, error, done = text.strip().split("\n\n")
+    assert json.loads(error.removeprefix("data: "))["error"]["code"] == "procedure_failed"
+    assert done == "data: [DONE]"
+
+
+async def test_a_client_may_ask_for_less_than_the_operator_allows() -> None:
+    async with virtual(samples=3, turns=4) as w:
+        answer = await w.ask(agentserve={"samples": 1, "turns": 1, "segment_tokens": 5, "takeover": 0})
+        await w.until_clean()
+    assert answer.json()["agentserve"]["voters"] == 1
+    assert w.draft.sent[0].json["max_tokens"] == 5
+    assert not w.target.sent
+
+
+class Babbler(Writer):
+    """Answers with log-probabilities that are none."""
+
+    def answer(self, sent: Sent) -> dict[str, object]:
+        choice = {"message": {"content": "x"}, "finish_reason": "stop", "logprobs": {"content": ["x"]}}
+        return {**super().answer(sent), "choices": [choice]}
+
+
+async def test_a_model_that_answers_with_garbage_is_one_that_failed() -> None:
+    async with virtual(Babbler("small")) as w:
+        response = await w.ask()
+        await w.until_clean()
+    assert response.status_code == 503
+    assert "no chat completion" in response.json()["error"]["message"]
+    async with virtual(target=Babbler("large")) as w:
+        assert (await w.ask()).json()["agentserve"]["degraded"]
+
+
 async def test_a_stream_tells_progress_in_comments_and_then_the_answer() -> None:
     async with virtual(takeover=0.0, decided=None) as w:
         text = (await w.ask(stream=True, stream_options={"include_usage": True})).text
@@ -263,6 +336,12 @@ async def test_a_client_that_leaves_takes_all_steps_with_it() -> None:
     [
         ({"agentserve": {"samples": 4}}, "agentserve.samples must be at most 3"),
         ({"agentserve": {"samples": 0}}, "samples is 0"),
+        ({"agentserve": {"turns": 0}}, "turns is 0"),
+        ({"agentserve": {"segment_tokens": 0}}, "segment_tokens is 0"),
+        ({"agentserve": {"samples": -1}}, "samples is -1"),
+        ({"agentserve": {"takeover": -0.1}}, "takeover is -0.1"),
+        ({"agentserve": {"takeover": "0.1"}}, "agentserve.takeover must be a number"),
+        ({"agentserve": {"strict": "yes"}}, "agentserve.strict must be"),
         ({"agentserve": {"turns": True}}, "agentserve.turns must be a number"),
         ({"agentserve": {"sample": 1}}, "agentserve.sample must be"),
         ({"agentserve": 3}, "agentserve must be an object"),
@@ -282,6 +361,9 @@ async def test_what_a_virtual_model_cannot_do_is_refused(fields: dict[str, objec
     ("changes", "what"),
     [
         ({"draft": "reasoner"}, "virtual itself"),
+        ({"target": "reasoner"}, "virtual itself"),
+        ({"turns": 0}, "turns is 0"),
+        ({"segment_tokens": 0}, "segment_tokens is 0"),
         ({"draft": "other"}, "the pools are large, small"),
         ({"model": "small"}, "used twice"),
         ({"samples": 0}, "samples is 0"),
