@@ -295,7 +295,7 @@ class Babbler(Writer):
     """Answers with log-probabilities that are none."""
 
     def answer(self, sent: Sent) -> dict[str, object]:
-        choice = {"message": {"content": "x"}, "finish_reason": "stop", "logprobs": {"content": ["x"]}}
+        choice = {"message": {"content": "x"}, "finish_reason": "stop", "logprobs": {"content": [3]}}
         return {**super().answer(sent), "choices": [choice]}
 
 

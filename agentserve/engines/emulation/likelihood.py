@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from hashlib import blake2b
 
 from pydantic import JsonValue
 
@@ -29,12 +30,17 @@ def of_prompt(tokens: Sequence[bytes], tail: Tokens | None) -> list[JsonValue]:
 
 
 def _told(piece: str, rng: random.Random, alternatives: int) -> Json:
+    return {**_entry(piece, -rng.uniform(0.0, 3.0)), "top_logprobs": _alternatives(rng, alternatives)}
+
+
+def _alternatives(rng: random.Random, count: int) -> list[JsonValue]:
+    if not count:
+        return []
     yes = rng.uniform(0.01, 0.99)
     likely = [("yes", JUDGED * yes), ("no", JUDGED * (1 - yes))]
-    others = filler(max(1, alternatives - 2), str(yes))
-    listed = [*likely, *((word.strip(), (1 - JUDGED) / len(others)) for word in others)][:alternatives]
-    entry = _entry(piece, -rng.uniform(0.0, 3.0))
-    return {**entry, "top_logprobs": [_entry(token, math.log(share)) for token, share in listed]}
+    others = filler(max(1, count - 2), str(yes))
+    listed = [*likely, *((word.strip(), (1 - JUDGED) / len(others)) for word in others)][:count]
+    return [_entry(token, math.log(share)) for token, share in listed]
 
 
 def _entry(token: str, logprob: float) -> Json:
@@ -42,7 +48,7 @@ def _entry(token: str, logprob: float) -> Json:
 
 
 def _scored(tokens: Sequence[bytes], position: int) -> Json:
-    before = tokens[max(0, position - 8) : position]
-    logprob = -random.Random(f"prompt {before} {tokens[position]!r}").uniform(0.0, 6.0)
+    before = b"".join(tokens[max(0, position - 8) : position + 1])
+    logprob = -6.0 * int.from_bytes(blake2b(before, digest_size=4).digest()) / 2**32
     text = tokens[position].decode(errors="ignore")
     return {str(int.from_bytes(tokens[position])): {"logprob": logprob, "rank": 1, "decoded_token": text}}

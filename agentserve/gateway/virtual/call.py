@@ -144,10 +144,10 @@ class VirtualCall:
     async def _write(self, action: Submit) -> News:
         sample = action.step.sample
         segment = await self._exchange(action, writing_body(action, self._asked, self._texts.get(sample, "")))
+        sure = confidence(segment)
         text = self._texts[sample] = self._texts.get(sample, "") + segment.text
         self._latest[sample] = segment
-        answer = self._model.extraction.find(text)
-        return News(segment.output_tokens, segment.ended, answer, confidence=confidence(segment))
+        return News(segment.output_tokens, segment.ended, self._model.extraction.find(text), confidence=sure)
 
     async def _verify(self, action: Submit) -> News:
         text, latest = self._texts[action.step.sample], self._latest[action.step.sample]
