@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from http import HTTPStatus
 
 from starlette.types import Message
 
@@ -18,6 +19,10 @@ from agentserve.gateway.request import parse_request
 from agentserve.gateway.sources import Source
 from scheduler.actions import Submit
 
+ATTEMPTS = 3
+"""Exchanges that a step may take. An engine may close an idle connection in the moment in which a step is sent on it,
+and a procedure that lost a sample for that would be worth less for nothing."""
+
 
 class StepFailedError(Exception):
     """No engine answered the step. The message is what the last one said."""
@@ -31,6 +36,19 @@ async def run_step(
     Raises:
         StepFailedError: the answer is an error.
     """
+    status, data = 0, b""
+    for _ in range(ATTEMPTS):
+        status, data = await _exchange(driver, limits, allow, submit, body, headers)
+        if status != HTTPStatus.BAD_GATEWAY:
+            break
+    if status != HTTPStatus.OK:
+        raise StepFailedError(f"status {status}: {data[:200].decode(errors='replace')}")
+    return data
+
+
+async def _exchange(
+    driver: Driver, limits: Limits, allow: Collection[str], submit: Submit, body: bytes, headers: Headers
+) -> tuple[int, bytes]:
     kept: list[Message] = []
 
     async def keep(message: Message) -> None:
@@ -49,11 +67,7 @@ async def run_step(
     nobody_refers_to_it = Chain()
     ours = {*allow, "vllm_xargs"}  # what it tells the engine is from the gateway, not from the client
     await Call(driver, limits, ours, request, identity, headers, nobody_refers_to_it, keep, submit.call).run(_stay)
-    data = b"".join(message.get("body", b"") for message in kept)
-    status = kept[0]["status"] if kept else 0
-    if status != 200:
-        raise StepFailedError(f"status {status}: {data[:200].decode(errors='replace')}")
-    return data
+    return kept[0]["status"] if kept else 0, b"".join(message.get("body", b"") for message in kept)
 
 
 async def _stay() -> Message:
