@@ -19,6 +19,7 @@ from agentserve.commands.calibrate import calibrate
 from agentserve.commands.common import err, fail, out
 from agentserve.commands.simulate import simulate
 from agentserve.commands.tune import tune
+from agentserve.commands.tune_virtual import tune_virtual
 from agentserve.commands.validate import validate
 from agentserve.config import ConfigError, EngineSection, default_config, load
 from agentserve.demo.command import demo
@@ -158,3 +159,4 @@ app.command()(simulate)
 app.command()(calibrate)
 app.command()(validate)
 app.command()(tune)
+app.command("tune-virtual")(tune_virtual)

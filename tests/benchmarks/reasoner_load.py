@@ -30,9 +30,11 @@ from tests.benchmarks.reasoner.arms import CountingBrain
 from tests.gateway.world import CHAT, eventually
 
 MODELS = ("draft", "target")
-SAMPLES, TURNS, SEGMENT = 16, 4, 64
-SPEED = 10.0
+SAMPLES, TURNS, SEGMENT = 16, 4, 16
+SPEED = 2.0
 """So many times faster than the modelled CPU."""
+APART = 0.5
+"""Seconds between two calls, which all last much longer."""
 SETTINGS = {
     "model": "reasoner", "kind": "atts", "draft": "draft", "target": "target", "samples": SAMPLES, "turns": TURNS,
     "segment_tokens": SEGMENT, "regex": r"(\w+)\.$", "decided": None, "certain": None,
@@ -69,7 +71,7 @@ async def engines() -> AsyncIterator[list[str]]:
 
 
 async def measure(calls: int) -> dict[str, object]:
-    """Asks all at once. Raises `AssertionError` if a sample is lost or a call leaked."""
+    """Asks all. Raises `AssertionError` if a sample is lost or a call leaked."""
     async with engines() as urls:
         pools = [
             {"model": model, "engines": [{"name": model, "url": url, "priority": True}]}
@@ -82,7 +84,8 @@ async def measure(calls: int) -> dict[str, object]:
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=None) as client:
                 began, cpu = time.monotonic(), time.process_time()
-                asked = (client.post(CHAT, json=_body(number)) for number in range(calls))
+                crowd = Crowd(client)
+                asked = (crowd.ask(number) for number in range(calls))
                 answers = [answer.raise_for_status().json() for answer in await asyncio.gather(*asked)]
                 seconds, cpu = time.monotonic() - began, time.process_time() - cpu
             await eventually(lambda: not brain.calls, "the end of all calls", 60.0)
@@ -94,6 +97,7 @@ async def measure(calls: int) -> dict[str, object]:
     drafted, taken = brain.counts[Stage.VERIFY], brain.counts[Stage.TAKEOVER]
     return {
         "calls": calls,
+        "most_calls_at_once": crowd.most,
         "samples": sum(voters),
         "segments": drafted + taken,
         "verifications": drafted,
@@ -105,8 +109,24 @@ async def measure(calls: int) -> dict[str, object]:
     }
 
 
-def _body(number: int) -> dict[str, object]:
-    return {"model": "reasoner", "messages": [{"role": "user", "content": f"Question {number}: " + "words " * 50}]}
+class Crowd:
+    """The clients, and how many of them wait for an answer at once."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self._waiting = 0
+        self.most = 0
+
+    async def ask(self, number: int) -> httpx.Response:
+        """One client, who comes in its turn."""
+        await asyncio.sleep(APART * number)
+        self._waiting += 1
+        self.most = max(self.most, self._waiting)
+        try:
+            messages = [{"role": "user", "content": f"Question {number}: " + "words " * 50}]
+            return await self._client.post(CHAT, json={"model": "reasoner", "messages": messages})
+        finally:
+            self._waiting -= 1
 
 
 def main() -> None:
