@@ -20,6 +20,7 @@ from agentserve.commands.keys import keys as key_commands
 from agentserve.commands.operate import engines, programs
 from agentserve.commands.simulate import simulate
 from agentserve.commands.tune import tune
+from agentserve.commands.tune_virtual import tune_virtual
 from agentserve.commands.validate import validate
 from agentserve.config import ConfigError, EngineSection, default_config, load
 from agentserve.demo.command import demo
@@ -171,4 +172,5 @@ app.command()(simulate)
 app.command()(calibrate)
 app.command()(validate)
 app.command()(tune)
+app.command("tune-virtual")(tune_virtual)
 app.add_typer(key_commands, name="keys")

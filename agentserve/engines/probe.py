@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import httpx
 from pydantic import BaseModel
@@ -49,7 +50,9 @@ class _Models(BaseModel):
 
 
 class _Plugin(BaseModel):
-    plugin: str
+    plugin: Literal["agentserve"]
+    tail_scoring: bool = False
+    """Ones of before do not tell, and cannot."""
 
 
 async def probe(leg: HttpLeg, known: Known, progress: Progress) -> EngineSpec:
@@ -61,14 +64,15 @@ async def probe(leg: HttpLeg, known: Known, progress: Progress) -> EngineSpec:
     models = await _models(leg, known)
     max_model_len = max((model.max_model_len or 0 for model in models), default=0) or FALLBACK_MODEL_LEN
     scrape = await scraped(leg)
-    retention = await _has_plugin(leg)
+    plugin = await _plugin(leg)
     spec = EngineSpec(
         models=tuple(model.id for model in models),
         kv_tokens=(scrape and scrape.kv_tokens) or known.kv_tokens or FALLBACK_CONTEXTS * max_model_len,
         block_size=(scrape and scrape.block_size) or FALLBACK_BLOCK_SIZE,
         max_model_len=max_model_len,
         max_num_seqs=known.max_num_seqs,
-        retention=retention,
+        retention=plugin is not None,
+        tail_scoring=plugin is not None and plugin.tail_scoring,
         priority=known.priority,
     )
     for lack in _lacks(spec, scrape, known):
@@ -130,9 +134,9 @@ async def scraped(leg: HttpLeg) -> metrics.Scrape | None:
     return scrape
 
 
-async def _has_plugin(leg: HttpLeg) -> bool:
+async def _plugin(leg: HttpLeg) -> _Plugin | None:
     answer = await leg.get(PLUGIN_PATH)
     try:
-        return read(leg.engine, answer, _Plugin).plugin == "agentserve"
+        return read(leg.engine, answer, _Plugin)
     except EngineError:
-        return False
+        return None

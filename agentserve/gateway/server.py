@@ -37,6 +37,7 @@ from agentserve.gateway.tracing.factory import TracingError, tracing
 from agentserve.gateway.tuner import Tuner
 from agentserve.gateway.tuning.errors import TuningError
 from agentserve.gateway.virtual.model import VirtualModel
+from agentserve.gateway.virtual.scoring import Scoring
 from scheduler.brain import Brain
 from scheduler.events import TenantChanged
 
@@ -125,9 +126,9 @@ def _spare_garbage_collection() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
-def virtual_models(config: Config) -> dict[str, VirtualModel]:
+def virtual_models(config: Config, scoring: Scoring) -> dict[str, VirtualModel]:
     """The virtual models of a configuration, by name."""
-    return {each.model: VirtualModel(each.model, each.spec, each.extraction) for each in config.virtual}
+    return {each.model: VirtualModel(each.model, each.spec, each.extraction, scoring) for each in config.virtual}
 
 
 @asynccontextmanager
@@ -146,15 +147,16 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     for tenant in roster:
         driver.handle(TenantChanged(driver.now(), tenant.id, tenant.weight, tenant.tier))
     door = Door(roster, load_keys(config.keys) if config.keys else None)
-    supervisors = {engine.name: Supervisor(engine, driver, logger.info) for engine in engines}
     pools: dict[str, list[Supervised]] = {}
     for (pool, _), engine in zip(config.engines, engines, strict=True):
         pools.setdefault(pool.model, []).append(engine)
-    virtual = virtual_models(config)
+    names = {model: [engine.name for engine in pool] for model, pool in pools.items()}
+    scoring = Scoring(driver, {each.target: names[each.target] for each in config.virtual if each.target})
+    supervisors = {engine.name: Supervisor(engine, scoring, logger.info) for engine in engines}
+    virtual = virtual_models(config, scoring)
     fleet = Fleet(pools, driver, supervisors, ledger, list(virtual))
     driver.metrics.registry.register(Gauges(fleet))
     chain = Chain()
-    names = {model: [engine.name for engine in pool] for model, pool in pools.items()}
     tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors.values()]
     if config.state is not None:
         load_memory(config.state, chain, roster)
@@ -174,6 +176,7 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        scoring.close()
         driver.close()
         opened.close()
         for each in (log, recorder):

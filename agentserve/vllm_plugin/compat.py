@@ -2,8 +2,9 @@
 
 vLLM's scheduler is no public interface. The plugin uses, with the same signatures in all supported versions (read in
 the sources of 0.26, 0.28, 0.32 and 0.33; run on 0.32): `Scheduler.__init__`, `schedule(throttle_prefills)`,
-`add_request`, `_free_request_blocks`, `reset_prefix_cache`; `KVCacheManager.get_blocks` and the first four parameters
-of `allocate_slots`; `BlockPool.blocks` and `free_block_queue`; `FreeKVCacheBlockQueue.popleft`, `popleft_n`, `remove`,
+`add_request`, `update_from_output`, `_free_request_blocks`, `reset_prefix_cache`; `KVCacheManager.get_blocks`,
+`get_computed_blocks` and the first four parameters of `allocate_slots`; the first two of the coordinator's
+`find_longest_cache_hit`; `Request.skip_reading_prefix_cache`; `ModelRunnerOutput.prompt_logprobs_dict`; `BlockPool.blocks` and `free_block_queue`; `FreeKVCacheBlockQueue.popleft`, `popleft_n`, `remove`,
 `append_n`, `prepend_n` and `num_free_blocks`; the endpoint plugins; `call_utility_async` of the engine's client.
 """
 

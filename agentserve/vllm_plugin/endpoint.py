@@ -85,9 +85,8 @@ class AgentservePlugin:
         if self._core is None:
             return _without_scheduler()
         status = json.loads(await self._ask(self._core, Message()))
-        return JSONResponse(
-            {"plugin": PLUGIN, "version": version("agentserve"), "vllm": vllm_version(), "guard": status["guard"]}
-        )
+        own = {"plugin": PLUGIN, "version": version("agentserve"), "vllm": vllm_version()}
+        return JSONResponse({**own, "guard": status["guard"], "tail_scoring": True})
 
     async def _metrics(self) -> Response:
         if self._core is None:

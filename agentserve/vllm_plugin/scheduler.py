@@ -10,7 +10,9 @@ from vllm.v1.core.kv_cache_manager import KVCacheBlocks
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.scheduler import Scheduler
+from vllm.v1.engine import EngineCoreOutputs
 from vllm.v1.engine.core import EngineCore
+from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
 from agentserve.vllm_plugin import control
@@ -18,7 +20,8 @@ from agentserve.vllm_plugin.compat import require_supported, vllm_version
 from agentserve.vllm_plugin.context import context_of
 from agentserve.vllm_plugin.environment import guard_enabled
 from agentserve.vllm_plugin.free_queue import RetainingQueue
-from agentserve.vllm_plugin.ticket import BadValueError, Ticket, parse_ticket
+from agentserve.vllm_plugin.tail_scores import TailScores
+from agentserve.vllm_plugin.ticket import BadValueError, Ticket, parse_tail, parse_ticket
 
 _RUNNING = RequestStatus.RUNNING
 _FINISHED = (
@@ -29,19 +32,20 @@ _FINISHED = (
 
 
 class RetainingScheduler(Scheduler):
-    """vLLM's scheduler, which in addition keeps the KV of programs between their calls."""
+    """vLLM's scheduler, which also keeps the KV of programs between their calls, and scores tails of prompts."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.guard = guard_enabled(os.environ)
         self.ignored = 0
-        """Requests whose ticket could not be used; they ran as stock ones."""
+        """Requests whose ticket or tail could not be used; they ran as stock ones."""
         pool = self.kv_cache_manager.block_pool
         self.free_queue = pool.free_block_queue = RetainingQueue(pool)
         self.retention = self.free_queue.retention
         self.total_blocks = self.free_queue.num_free_blocks
         """Blocks that requests can have."""
         self._stock_allocate_slots = self.kv_cache_manager.allocate_slots
+        self.tail_scores = TailScores(self.kv_cache_manager)
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         """Plans one step. Without pins it is vLLM's own step."""
@@ -59,7 +63,18 @@ class RetainingScheduler(Scheduler):
         ticket = self._ticket(request)
         if ticket is not None:
             self.retention.enter(request.request_id, ticket, monotonic())
+        tail = self._tail(request)
+        if tail is not None:
+            self.tail_scores.enter(request, tail)
         super().add_request(request)
+
+    def update_from_output(
+        self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
+    ) -> dict[int, EngineCoreOutputs]:
+        """Takes in what a step computed."""
+        if self.tail_scores:
+            self.tail_scores.cut(model_runner_output.prompt_logprobs_dict)
+        return super().update_from_output(scheduler_output, model_runner_output)
 
     def reset_prefix_cache(self, reset_running_requests: bool = False, reset_connector: bool = False) -> bool:
         """Empties the prefix cache, and with it all pins."""
@@ -78,9 +93,22 @@ class RetainingScheduler(Scheduler):
             self.ignored += 1
             return None
 
+    def _tail(self, request: Request) -> int | None:
+        """How much of the prompt's end is to be scored. A connector's blocks cannot be limited: then all is computed."""
+        params = request.sampling_params
+        if params is None or params.prompt_logprobs is None or not params.extra_args or self.connector is not None:
+            return None
+        try:
+            return parse_tail(params.extra_args)
+        except BadValueError:
+            self.ignored += 1
+            return None
+
     def _free_request_blocks(self, request: Request) -> None:
         """Reached when a request finishes, is aborted or is preempted, before its blocks become free."""
         name = request.request_id
+        if request.is_finished():
+            self.tail_scores.leave(name)
         if request.is_finished() and self.retention.follows(name):
             finished = request.status in _FINISHED
             self.retention.leave(name, context_of(self.kv_cache_manager, name), finished, monotonic())

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 PROGRAM = "agentserve_program"
 RANK = "agentserve_rank"
 TTL = "agentserve_ttl"
+TAIL = "agentserve_score_tail"
 
 MAX_PROGRAM_BYTES = 600
 MAX_TTL = 86_400.0
+MAX_TAIL = 2**24
 YOUNGEST = math.inf
 
 
 class BadValueError(ValueError):
-    """A program, rank or time-to-live that cannot be used. The message says which and why."""
+    """A program, rank, time-to-live or tail that cannot be used. The message says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,20 @@ def parse_ticket(extra: Mapping[str, object]) -> Ticket | None:
     if PROGRAM not in extra:
         return None
     return Ticket(parse_program(extra[PROGRAM]), _parse_rank(extra.get(RANK, YOUNGEST)), parse_ttl(extra.get(TTL, 0)))
+
+
+def parse_tail(extra: Mapping[str, object]) -> int | None:
+    """How many of a prompt's last tokens are to be scored with the prefix cache on; None if that is not asked for.
+
+    Raises:
+        BadValueError: it is no whole number from 1 to 2**24.
+    """
+    tail = extra.get(TAIL)
+    if tail is None:
+        return None
+    if isinstance(tail, bool) or not isinstance(tail, int) or not 1 <= tail <= MAX_TAIL:
+        raise BadValueError(f"a tail to score must have 1 to {MAX_TAIL} tokens")
+    return tail
 
 
 def parse_program(value: object) -> str:

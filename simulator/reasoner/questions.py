@@ -21,6 +21,8 @@ MEDIAN_TURNS = 2.0
 P90_TURNS = 9.0
 """Turns of a sample, log-normal; these two are measured (mean 3.8)."""
 MOST_TURNS = 15
+SEGMENT: Tokens = 500
+"""The segments that these were measured with; a sample is as long in tokens whatever its segments are."""
 CORRELATION = 0.6
 """Of the scores within a question: measured."""
 DIFFICULTY_WEIGHT = 0.7
@@ -85,7 +87,7 @@ class Script:
         """A sample, which begins when it is first asked for."""
         course = self._courses.get(sample)
         if course is None:
-            course = self._courses[sample] = Course(turns_of(self._draws(str(sample))))
+            course = self._courses[sample] = Course(turns_of(self._draws(str(sample)), self._segment))
         return course
 
     def length(self, step: Step) -> Tokens:
@@ -127,11 +129,11 @@ class Script:
         return Random(f"{self._seed}:{self.question.name}:{what}")
 
 
-def turns_of(draws: Random) -> int:
-    """How many segments a sample has."""
+def turns_of(draws: Random, segment: Tokens = SEGMENT) -> int:
+    """How many segments of so many tokens a sample has."""
     spread = math.log(P90_TURNS / MEDIAN_TURNS) / 1.2816
-    drawn = MEDIAN_TURNS * math.exp(spread * draws.gauss(0, 1))
-    return min(MOST_TURNS, max(1, round(drawn)))
+    drawn = min(MOST_TURNS, MEDIAN_TURNS * math.exp(spread * draws.gauss(0, 1)))
+    return max(1, round(drawn * SEGMENT / segment))
 
 
 def questions(count: int, seed: int, *, drift: float = 0.0) -> list[Question]:

@@ -32,7 +32,7 @@ vllm:time_to_first_token_seconds_bucket{engine="0",le="0.001",model_name="m"} 0.
 
 MODELS = '{"object": "list", "data": [{"id": "m", "max_model_len": 4096}, {"id": "m-lora", "max_model_len": null}]}'
 PINS = '{"cursor": 0, "reports": [], "protected_tokens": 0, "counters": {}}'
-PLUGIN = '{"plugin": "agentserve", "version": "0.1.0", "vllm": "0.32.0", "guard": true}'
+PLUGIN = '{"plugin": "agentserve", "version": "0.1.0", "vllm": "0.32.0", "guard": true, "tail_scoring": true}'
 FULL = {"/health": "", "/v1/models": MODELS, "/metrics": METRICS, "/agentserve/v1/plugin": PLUGIN}
 
 

@@ -76,6 +76,37 @@ async def test_it_says_what_it_is(client: httpx.AsyncClient) -> None:
     assert (card["id"], card["owned_by"], card["max_model_len"]) == ("m", "agentserve-emulated", 200)
     plugin = (await client.get("/agentserve/v1/plugin")).json()
     assert (plugin["plugin"], plugin["vllm"], plugin["guard"]) == ("agentserve", "emulated", True)
+    assert plugin["tail_scoring"]
+
+
+async def test_it_tells_log_probabilities_of_its_answer(client: httpx.AsyncClient) -> None:
+    body = chat(logprobs=True, top_logprobs=5, max_tokens=3)
+    whole = (await client.post("/v1/chat/completions", json=body)).json()
+    told = whole["choices"][0]["logprobs"]["content"]
+    assert "".join(token["token"] for token in told) == whole["choices"][0]["message"]["content"]
+    assert [each["token"] for each in told[0]["top_logprobs"][:2]] == ["yes", "no"]
+    assert {len(token["top_logprobs"]) for token in told} == {5}
+    *chunks, _ = await events(client, "/v1/chat/completions", body)
+    streamed = [json.loads(chunk)["choices"][0]["logprobs"] for chunk in chunks]
+    assert [token for part in streamed if part for token in part["content"]] == told
+    assert (await client.post("/v1/chat/completions", json=chat())).json()["choices"][0]["logprobs"] is None
+
+
+async def test_it_scores_the_tail_of_a_prompt(client: httpx.AsyncClient) -> None:
+    body = chat(prompt_logprobs=0, max_tokens=1)
+    whole = (await client.post("/v1/chat/completions", json=body)).json()
+    rows = whole["prompt_logprobs"]
+    assert (rows[0], len(rows)) == (None, whole["usage"]["prompt_tokens"])
+    tail = {**body, "vllm_xargs": {"agentserve_score_tail": 2}}
+    assert (await client.post("/v1/chat/completions", json=tail)).json()["prompt_logprobs"] == [None, *rows[-2:]]
+
+
+async def test_a_chat_goes_on_with_its_last_message_if_that_is_asked_for(client: httpx.AsyncClient) -> None:
+    begun = [{"role": "user", "content": "6 * 7?"}, {"role": "assistant", "content": "It is "}]
+    going_on = chat(messages=begun, continue_final_message=True, prompt_logprobs=0)
+    rows = (await client.post("/v1/chat/completions", json=going_on)).json()["prompt_logprobs"]
+    text = "".join(entry["decoded_token"] for row in rows[1:] for entry in row.values())
+    assert text.endswith("It is ")
 
 
 async def test_the_openai_sdk_gets_its_answers(server: EmulatedServer) -> None:

@@ -29,8 +29,16 @@ async def test_an_engine_with_everything_has_nothing_to_report() -> None:
         max_model_len=4096,
         max_num_seqs=64,
         retention=True,
+        tail_scoring=True,
         priority=True,
     )
+
+
+async def test_a_plugin_of_before_scores_no_tails() -> None:
+    mock = MockEngine()
+    mock.pages["/agentserve/v1/plugin"] = '{"plugin": "agentserve", "version": "0.1.0"}'
+    spec, _ = await probed(mock, Known("m"))
+    assert (spec.retention, spec.tail_scoring) == (True, False)
 
 
 async def test_stock_vllm_is_a_smaller_set_and_says_what_it_lacks() -> None:

@@ -23,12 +23,23 @@ ANSWERED = r"So it is \boxed{42}."
 
 
 class Writer(FakeEngine):
-    """Writes one text; asked for one token, it is sure of `word`, if of any."""
+    """Writes one text; asked for one token, it is sure of `word`, if of any, and of each of its prompt's `tail`."""
 
-    def __init__(self, name: str, text: str = ANSWERED, word: str | None = "yes", finish: str = "stop") -> None:
-        super().__init__(name, replace(SPEC, models=(name,)))
-        self.text, self.word, self.finish = text, word, finish
+    def __init__(
+        self,
+        name: str,
+        text: str = ANSWERED,
+        word: str | None = "yes",
+        finish: str = "stop",
+        tail: list[object] | None = None,
+    ) -> None:
+        super().__init__(name, replace(SPEC, models=(name,), tail_scoring=tail is not None))
+        self.text, self.word, self.finish, self.tail = text, word, finish, tail
         self.down = False
+        self.drops = 0
+        """So many of the next requests break off."""
+        self.writes = True
+        """Whether it also writes, and does not only judge."""
         self.hold: asyncio.Event | None = None
 
     async def open(self, path: str, headers: Mapping[str, str], body: bytes) -> FakeReply:
@@ -36,7 +47,10 @@ class Writer(FakeEngine):
         self.sent.append(sent)
         if self.hold is not None:
             await self._wait(self.hold)
-        if self.down:
+        if self.drops:
+            self.drops -= 1
+            raise EngineError("server disconnected")
+        if self.down or not (self.writes or sent.json["max_tokens"] == 1):
             raise EngineError("connection refused")
         return FakeReply([json.dumps(self.answer(sent)).encode()], headers={"content-type": "application/json"})
 
@@ -52,6 +66,7 @@ class Writer(FakeEngine):
                 }
             ],
             "usage": usage(10, 1 if judges else 5),
+            "prompt_logprobs": [None, *self.tail] if judges and self.tail is not None else None,
         }
 
 
@@ -86,6 +101,9 @@ async def virtual(
     brain = Brain(config.policy)
     async with gateway(config, brain, engines) as app, serve(app) as url, httpx.AsyncClient(base_url=url) as client:
         await eventually(lambda: len(app.driver.engines) == 2, "the start of all engines")
+        if engines[1].tail is None:
+            await eventually(lambda: bool(engines[1].sent), "the question how the target scores")
+        engines[1].sent.clear()
         yield Virtual(client, brain, *engines)
 
 
@@ -147,6 +165,58 @@ async def test_a_server_without_log_probabilities_cannot_score() -> None:
         assert (await w.ask()).json()["agentserve"]["degraded"]
 
 
+def scored(**logprobs: float) -> list[object]:
+    """A prompt's last tokens as vLLM tells their log-probabilities."""
+    return [{"7": {"logprob": value, "rank": 1, "decoded_token": token}} for token, value in logprobs.items()]
+
+
+async def test_a_target_with_the_plugin_scores_the_segment_and_nothing_before_it() -> None:
+    target = Writer("large", tail=scored(before=-19.0, So=-1.0, it=-2.0))
+    async with virtual(Writer("small", "So it"), target, samples=1, turns=1, takeover=0.5, vote="best") as w:
+        answer = await w.ask(vllm_xargs={"agentserve_score_tail": 1, "mine": 1})
+        await w.until_clean()
+    assert not answer.json()["agentserve"]["degraded"]
+    sent = target.sent[0].json
+    assert sent["messages"] == [{"role": "user", "content": "6 * 7?"}, {"role": "assistant", "content": "So it"}]
+    assert (sent["continue_final_message"], sent["add_generation_prompt"]) == (True, False)
+    assert (sent["max_tokens"], sent["prompt_logprobs"]) == (1, 0)
+    assert isinstance(sent["vllm_xargs"], dict)
+    assert sent["vllm_xargs"]["agentserve_score_tail"] == 5 + 5 // 4 + 8, "what the draft counted, and a margin"
+    assert "mine" not in sent["vllm_xargs"]
+
+
+@pytest.mark.parametrize("tail", [[], [{"7": {"rank": 1}}], ["garbage"], [{"7": None}]])
+async def test_a_tail_that_comes_without_scores_is_a_target_that_failed(tail: list[object]) -> None:
+    async with virtual(target=Writer("large", tail=tail)) as w:
+        answer = (await w.ask()).json()
+        await w.until_clean()
+    assert answer["agentserve"]["degraded"]
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (Writer("large", tail=[]), "engine large scores segments by their tails, with the prefix cache on"),
+        (Writer("large"), "engine large scores segments by a one-token judgement with log-probabilities"),
+        (Writer("large", word=None), "engine large scores segments by nothing: it answers with status 200 and no log"),
+    ],
+)
+async def test_the_log_says_how_a_target_scores(target: Writer, said: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        async with virtual(target=target):
+            await eventually(lambda: said in caplog.text, said)
+    assert "engine small scores" not in caplog.text
+
+
+async def test_a_target_that_does_not_answer_the_question_says_why_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    target = Writer("large")
+    target.down = True
+    async with virtual(target=target):
+        await eventually(lambda: "scores segments by nothing: connection refused" in caplog.text, "the reason")
+
+
 async def test_a_request_may_hint_beside_its_settings() -> None:
     async with virtual(takeover=0.0, decided=None) as w:
         response = await w.ask(agentserve={"program": "run-42", "samples": 2, "priority": 3})
@@ -171,6 +241,87 @@ async def test_a_draft_that_is_down_is_an_error_that_says_what_happened() -> Non
         await w.until_clean()
     assert response.status_code == 503
     assert "connection refused" in response.json()["error"]["message"]
+
+
+async def test_a_draft_that_never_stops_ends_after_its_turns_and_votes_if_it_shows_an_answer() -> None:
+    draft = Writer("small", r"\boxed{42} but wait, ", finish="length")
+    async with virtual(draft, takeover=0.0, turns=3, certain=None, decided=None) as w:
+        answer = (await w.ask()).json()
+        await w.until_clean()
+    assert len(draft.sent) == 9
+    assert answer["choices"][0]["message"]["content"] == draft.text * 3
+    assert (answer["agentserve"]["answer"], answer["agentserve"]["voters"]) == ("42", 3)
+
+
+async def test_a_draft_and_a_target_that_never_stop_end_after_the_turns() -> None:
+    draft, target = Writer("small", "hm. ", finish="length"), Writer("large", "well. ", finish="length")
+    async with virtual(draft, target, takeover=1.0, turns=3, samples=2) as w:
+        answer = (await w.ask()).json()
+        await w.until_clean()
+    assert answer["agentserve"]["verdict"] == "no_answer"
+    assert answer["choices"][0]["message"]["content"] == "hm. well. " * 3
+    assert answer["choices"][0]["finish_reason"] == "length"
+
+
+async def test_a_connection_that_breaks_loses_no_sample() -> None:
+    draft, target = Writer("small"), Writer("large")
+    async with virtual(draft, target, takeover=1.0, turns=1, decided=None) as w:
+        draft.drops = target.drops = 2
+        answer = (await w.ask()).json()
+        await w.until_clean()
+    assert (answer["agentserve"]["voters"], answer["agentserve"]["degraded"]) == (3, False)
+    assert draft.drops == target.drops == 0
+
+
+async def test_a_target_that_goes_down_after_it_has_scored_leaves_the_draft_and_a_warning() -> None:
+    target = Writer("large")
+    target.writes = False
+    async with virtual(target=target, takeover=1.0) as w:
+        response = await w.ask()
+        await w.until_clean()
+    assert response.status_code == 200
+    assert response.json()["agentserve"] == {
+        "answer": "42", "verdict": "decided", "votes": 2, "voters": 2, "degraded": True,
+    }  # fmt: skip
+    assert "x-agentserve-warning" in response.headers
+
+
+async def test_a_strict_stream_whose_target_is_down_ends_with_an_error_event() -> None:
+    target = Writer("large")
+    target.down = True
+    async with virtual(target=target, strict=True) as w:
+        text = (await w.ask(stream=True)).text
+        await w.until_clean()
+    *_, error, done = text.strip().split("\n\n")
+    assert json.loads(error.removeprefix("data: "))["error"]["code"] == "procedure_failed"
+    assert done == "data: [DONE]"
+
+
+async def test_a_client_may_ask_for_less_than_the_operator_allows() -> None:
+    async with virtual(samples=3, turns=4) as w:
+        answer = await w.ask(agentserve={"samples": 1, "turns": 1, "segment_tokens": 5, "takeover": 0})
+        await w.until_clean()
+    assert answer.json()["agentserve"]["voters"] == 1
+    assert w.draft.sent[0].json["max_tokens"] == 5
+    assert not w.target.sent
+
+
+class Babbler(Writer):
+    """Answers with log-probabilities that are none."""
+
+    def answer(self, sent: Sent) -> dict[str, object]:
+        choice = {"message": {"content": "x"}, "finish_reason": "stop", "logprobs": {"content": [3]}}
+        return {**super().answer(sent), "choices": [choice]}
+
+
+async def test_a_model_that_answers_with_garbage_is_one_that_failed() -> None:
+    async with virtual(Babbler("small")) as w:
+        response = await w.ask()
+        await w.until_clean()
+    assert response.status_code == 503
+    assert "no chat completion" in response.json()["error"]["message"]
+    async with virtual(target=Babbler("large")) as w:
+        assert (await w.ask()).json()["agentserve"]["degraded"]
 
 
 async def test_a_stream_tells_progress_in_comments_and_then_the_answer() -> None:
@@ -200,6 +351,12 @@ async def test_a_client_that_leaves_takes_all_steps_with_it() -> None:
     [
         ({"agentserve": {"samples": 4}}, "agentserve.samples must be at most 3"),
         ({"agentserve": {"samples": 0}}, "samples is 0"),
+        ({"agentserve": {"turns": 0}}, "turns is 0"),
+        ({"agentserve": {"segment_tokens": 0}}, "segment_tokens is 0"),
+        ({"agentserve": {"samples": -1}}, "samples is -1"),
+        ({"agentserve": {"takeover": -0.1}}, "takeover is -0.1"),
+        ({"agentserve": {"takeover": "0.1"}}, "agentserve.takeover must be a number"),
+        ({"agentserve": {"strict": "yes"}}, "agentserve.strict must be"),
         ({"agentserve": {"turns": True}}, "agentserve.turns must be a number"),
         ({"agentserve": {"sample": 1}}, "agentserve.sample must be"),
         ({"agentserve": 3}, "agentserve must be an object"),
@@ -219,6 +376,9 @@ async def test_what_a_virtual_model_cannot_do_is_refused(fields: dict[str, objec
     ("changes", "what"),
     [
         ({"draft": "reasoner"}, "virtual itself"),
+        ({"target": "reasoner"}, "virtual itself"),
+        ({"turns": 0}, "turns is 0"),
+        ({"segment_tokens": 0}, "segment_tokens is 0"),
         ({"draft": "other"}, "the pools are large, small"),
         ({"model": "small"}, "used twice"),
         ({"samples": 0}, "samples is 0"),

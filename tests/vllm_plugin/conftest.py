@@ -7,7 +7,13 @@ import warnings
 collect_ignore: list[str] = []
 
 if importlib.util.find_spec("vllm") is None:
-    collect_ignore += ["test_free_queue.py", "test_real_engine.py", "test_scheduler.py", "test_stress.py"]
+    collect_ignore += [
+        "test_free_queue.py",
+        "test_real_engine.py",
+        "test_scheduler.py",
+        "test_stress.py",
+        "test_tail_scores.py",
+    ]
 else:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -23,7 +23,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
-from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.outputs import LogprobsTensors, ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 from vllm.v1.structured_output import StructuredOutputManager
 
@@ -47,6 +47,12 @@ def next_token(context: Sequence[int]) -> int:
     return STOP_TOKEN if digest[1] < 8 else 1 + digest[0] % (_VOCABULARY - 1)
 
 
+def score(context: Sequence[int]) -> float:
+    """What stands for the log-probability of a context's last token after all that come before it."""
+    digest = hashlib.blake2b(bytes(token % _VOCABULARY for token in context), digest_size=2).digest()
+    return -float(int.from_bytes(digest))
+
+
 def completion(prompt: Sequence[int], max_tokens: int) -> list[int]:
     """What any right engine answers at temperature 0."""
     context = list(prompt)
@@ -62,6 +68,8 @@ class _Row:
     prompt: int
     tokens: list[int]
     blocks: list[int]
+    scores: LogprobsTensors | None
+    """Of the prompt's tokens after the first, as vLLM's own worker fills them in; NaN where nothing was computed."""
 
 
 class Worker:
@@ -75,7 +83,9 @@ class Worker:
         starts: dict[str, int] = {}
         for request in step.scheduled_new_reqs:
             prompt = list(request.prompt_token_ids)
-            self.rows[request.req_id] = _Row(len(prompt), prompt, list(request.block_ids[0]))
+            scored = request.sampling_params.prompt_logprobs is not None
+            scores = _unwritten(len(prompt) - 1) if scored else None
+            self.rows[request.req_id] = _Row(len(prompt), prompt, list(request.block_ids[0]), scores)
             starts[request.req_id] = request.num_computed_tokens
         cached = step.scheduled_cached_reqs
         for index, name in enumerate(cached.req_ids):
@@ -91,7 +101,20 @@ class Worker:
         sampled = [
             self._sample(name, self.rows[name], starts[name] + step.num_scheduled_tokens[name]) for name in names
         ]
-        return ModelRunnerOutput(names, {name: index for index, name in enumerate(names)}, sampled)
+        output = ModelRunnerOutput(names, {name: index for index, name in enumerate(names)}, sampled)
+        for name in names:
+            row, ends = self.rows[name], starts[name] + step.num_scheduled_tokens[name]
+            if row.scores is not None:
+                self._score(row, starts[name], ends)
+                if ends >= row.prompt:
+                    output.prompt_logprobs_dict[name], row.scores = row.scores, None
+        return output
+
+    def _score(self, row: _Row, start: int, end: int) -> None:
+        assert row.scores is not None
+        for position in range(start, min(end, row.prompt - 1)):
+            row.scores.logprob_token_ids[position] = row.tokens[position + 1]
+            row.scores.logprobs[position] = score(row.tokens[: position + 2])
 
     def _write(self, row: _Row, start: int, count: int) -> None:
         for position in range(start, start + count):
@@ -105,6 +128,10 @@ class Worker:
             return []
         row.tokens.append(next_token(row.tokens))
         return [row.tokens[-1]]
+
+
+def _unwritten(rows: int) -> LogprobsTensors:
+    return LogprobsTensors(torch.zeros(rows, 1), torch.full((rows, 1), torch.nan), torch.zeros(rows))
 
 
 class HandEngine:
@@ -134,6 +161,8 @@ class HandEngine:
         self.worker = Worker(blocks)
         self.outputs: dict[str, list[int]] = {}
         self.cached: dict[str, int] = {}
+        self.scores: dict[str, list[float]] = {}
+        """The log-probabilities that were given back, of the prompts of requests that asked for any."""
         self.preemptions = 0
         self._hasher = get_request_block_hasher(BLOCK_SIZE, sha256)
         self._ahead = 1 if asynchronous else 0
@@ -149,13 +178,20 @@ class HandEngine:
         return [request.request_id for request in self.scheduler.running]
 
     def add(
-        self, name: str, prompt: Sequence[int], max_tokens: int = 4, priority: int = 0, extra: Extra | None = None
+        self,
+        name: str,
+        prompt: Sequence[int],
+        max_tokens: int = 4,
+        priority: int = 0,
+        extra: Extra | None = None,
+        scored: bool = False,
     ) -> None:
-        """Sends a request; `extra` is its `vllm_xargs`."""
+        """Sends a request; `extra` is its `vllm_xargs`, and `scored` asks for the prompt's log-probabilities."""
         params = SamplingParams(
             temperature=0,
             max_tokens=max_tokens,
             stop_token_ids=[STOP_TOKEN],
+            prompt_logprobs=0 if scored else None,
             extra_args=dict(extra) if extra is not None else None,
         )
         params.update_from_generation_config({}, None)
@@ -196,6 +232,8 @@ class HandEngine:
         for client in self.scheduler.update_from_output(*self._flying.popleft()).values():
             for output in client.outputs:
                 self.outputs[output.request_id] += output.new_token_ids
+                if output.new_prompt_logprobs_tensors is not None:
+                    self.scores[output.request_id] = output.new_prompt_logprobs_tensors.logprobs[:, 0].tolist()
                 if output.prefill_stats is not None:
                     self.cached[output.request_id] = output.prefill_stats.num_cached_tokens
 

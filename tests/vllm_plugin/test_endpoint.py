@@ -103,6 +103,7 @@ async def test_the_plugin_says_what_it_is(http: httpx.AsyncClient, monkeypatch: 
         "version": version("agentserve"),
         "vllm": "0.32.0",
         "guard": True,
+        "tail_scoring": True,
     }
 
 

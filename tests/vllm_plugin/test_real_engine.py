@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import AsyncIterator
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import httpx
 import pytest
 
+from agentserve.gateway.virtual.wording import read_segment, tail_body, tail_score
 from tests.engine_fixture import BLOCK_SIZE, KV_BLOCKS, RealEngine
 
 pytestmark = pytest.mark.engine
@@ -66,6 +68,15 @@ class Agent:
         assert answer.status_code == 200, answer.text
         cached: int = (answer.json()["usage"].get("prompt_tokens_details") or {}).get("cached_tokens") or 0
         return cached
+
+    async def score(self, body: dict[str, Any], segment: str) -> tuple[float, int]:
+        """The score of a chat's end, and how many of its tokens were cached."""
+        answer = await self.http.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        details = answer.json()["usage"].get("prompt_tokens_details") or {}
+        score = tail_score(read_segment(answer.content), segment)
+        assert score is not None, answer.text
+        return score, details.get("cached_tokens") or 0
 
     async def pins(self, *orders: tuple[str, float], since: int = 0) -> Numbers:
         body = {"pins": [{"program": program, "ttl": ttl} for program, ttl in orders], "since": since}
@@ -133,10 +144,25 @@ async def test_the_engine_describes_the_plugin_and_its_numbers(agent: Agent) -> 
     plugin = (await agent.http.get("/agentserve/v1/plugin")).json()
     assert plugin["plugin"] == "agentserve"
     assert plugin["guard"] is True
-    assert set(plugin) == {"plugin", "version", "vllm", "guard"}
+    assert set(plugin) == {"plugin", "version", "vllm", "guard", "tail_scoring"}
     page = (await agent.http.get("/agentserve/v1/metrics")).text
     assert f"agentserve_total_blocks {KV_BLOCKS - 1}.0" in page.splitlines()
     assert 'agentserve_pins_total{outcome="applied"}' in page
+
+
+async def test_a_tail_is_scored_as_with_the_cache_off_but_from_the_cache(agent: Agent) -> None:
+    head, segment = text(8, 700), "\n\nSo the cat reads what the tests have written, and the answer is 42."
+    messages = [{"role": "user", "content": f"{head} What is the answer?"}]
+    body = json.loads(tail_body(agent.model, messages, segment, tokens=24))
+    cold = {name: value for name, value in body.items() if name != "vllm_xargs"}
+    await agent.score(cold, segment)  # leaves the text in the cache
+    (off, nothing), (on, cached) = await agent.score(cold, segment), await agent.score(body, segment)
+    assert nothing == 0
+    assert cached >= 640
+    assert on == pytest.approx(off, abs=0.1), "bfloat16 rounds differently where less is computed"
+    other = "\n\nSo zebra umbrella seventeen, purple the by of 42 answer."
+    worse, _ = await agent.score(json.loads(tail_body(agent.model, messages, other, tokens=24)), other)
+    assert worse < on - 0.5
 
 
 async def test_three_hundred_requests_with_aborts_and_orders_lose_no_block(agent: Agent) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentserve.vllm_plugin.ticket import BadValueError, Ticket, parse_ticket
+from agentserve.vllm_plugin.ticket import BadValueError, Ticket, parse_tail, parse_ticket
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers())
 
@@ -51,3 +51,14 @@ def test_any_value_is_either_read_or_refused(program: Any, rank: Any, ttl: Any) 
         return
     assert ticket == Ticket(program, rank, ttl)
     assert 0 <= ttl <= 86_400
+
+
+def test_a_tail_to_score_is_a_positive_number_of_tokens() -> None:
+    assert parse_tail({"agentserve_score_tail": 32}) == 32
+    assert parse_tail({"agentserve_program": "p"}) is None
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, "32", 2**63, [1]])
+def test_any_other_tail_is_an_error(value: object) -> None:
+    with pytest.raises(BadValueError, match="a tail to score must have 1 to 16777216 tokens"):
+        parse_tail({"agentserve_score_tail": value})

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from agentserve.engines.emulation import answers
+from agentserve.engines.emulation import answers, likelihood
 from agentserve.engines.emulation.answers import Answer
 from agentserve.engines.emulation.bodies import (
     ChatBody,
@@ -36,7 +36,7 @@ from agentserve.engines.emulation.wires.base import Json, Wire
 from agentserve.engines.emulation.wires.completions import ChatWire, CompletionWire
 from agentserve.engines.emulation.wires.messages import MessagesWire
 from agentserve.engines.emulation.wires.responses import ResponsesWire
-from agentserve.vllm_plugin.ticket import BadValueError, Ticket, parse_ticket
+from agentserve.vllm_plugin.ticket import BadValueError, Ticket, parse_tail, parse_ticket
 from scheduler.types import Tokens
 from simulator.engine import EngineConfig
 from simulator.request import Request as Call
@@ -145,7 +145,9 @@ class EmulatedApp:
         body = await _read(request, ChatBody)
         prompt = body.tokens()
         answer = self._answer(body, prompt, body.required_tool)
-        wire = ChatWire(self._model, answer, include_usage=body.include_usage)
+        told = likelihood.of_answer(answer.pieces, _seed(body, prompt), body.top_logprobs) if body.logprobs else None
+        scored = None if body.prompt_logprobs is None else likelihood.of_prompt(prompt, self._tail(body))
+        wire = ChatWire(self._model, answer, include_usage=body.include_usage, told=told, scored=scored)
         return self._exchange(body, prompt, answer, wire, body.priority)
 
     async def _complete(self, request: Request) -> Response:
@@ -238,6 +240,13 @@ class EmulatedApp:
     def _ticket(self, body: GenerationBody) -> Ticket | None:
         try:
             return parse_ticket(body.vllm_xargs or {})
+        except BadValueError:
+            self._pins.ignored += 1
+            return None
+
+    def _tail(self, body: GenerationBody) -> Tokens | None:
+        try:
+            return parse_tail(body.vllm_xargs or {})
         except BadValueError:
             self._pins.ignored += 1
             return None

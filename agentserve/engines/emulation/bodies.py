@@ -136,6 +136,10 @@ class ChatBody(GenerationBody):
 
     messages: list[Message] = Field(min_length=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
+    logprobs: bool = False
+    top_logprobs: int = Field(default=0, ge=0, le=20)
+    prompt_logprobs: int | None = Field(default=None, ge=0)
+    continue_final_message: bool = False
     tools: list[_Tool] | None = None
     tool_choice: JsonValue = None
 
@@ -150,9 +154,10 @@ class ChatBody(GenerationBody):
         return self.tools[0].function.name if self.tools and self.tool_choice == "required" else None
 
     def tokens(self) -> list[bytes]:
-        """The chat's tokens: its tools, its messages, and the opening of the answer."""
+        """The chat's tokens: its tools, its messages, and the opening of the answer where it does not go on with one."""
         tools = [tool.model_dump_json() for tool in self.tools or []]
-        return tokenize([*tools, *(segment for message in self.messages for segment in message.segments()), OPENING])
+        opening = [] if self.continue_final_message else [OPENING]
+        return tokenize([*tools, *(segment for message in self.messages for segment in message.segments()), *opening])
 
 
 class ResponsesBody(GenerationBody):

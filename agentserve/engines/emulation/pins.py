@@ -29,8 +29,9 @@ class PinRoutes:
 
     async def _plugin(self, request: Request) -> Response:
         own = version("agentserve")
+        guard = self._engine.config.guard
         return JSONResponse(
-            {"plugin": "agentserve", "version": own, "vllm": "emulated", "guard": self._engine.config.guard}
+            {"plugin": "agentserve", "version": own, "vllm": "emulated", "guard": guard, "tail_scoring": True}
         )
 
     async def _get_pins(self, request: Request) -> Response:

@@ -21,8 +21,19 @@ from agentserve.gateway.ids import Headers
 from agentserve.gateway.request import Request
 from agentserve.gateway.tenants.tenant import Passage
 from agentserve.gateway.virtual.model import VirtualModel
+from agentserve.gateway.virtual.scoring import Way
 from agentserve.gateway.virtual.step import StepFailedError, run_step
-from agentserve.gateway.virtual.wording import confidence, judgement, read_segment, step_body
+from agentserve.gateway.virtual.wording import (
+    Segment,
+    confidence,
+    judgement,
+    judgement_body,
+    read_segment,
+    tail_body,
+    tail_score,
+    writing_body,
+    written,
+)
 from scheduler.actions import Answer, Submit
 from scheduler.events import ProcedureBegun, ProcedureCancelled, StepEnded, StepFailed
 from scheduler.procedures.base import Conclude, News, ProcedureSpec, Stage, Verdict
@@ -64,6 +75,8 @@ class VirtualCall:
         self._prompt_tokens = 0
         self._output_tokens = 0
         self._texts: dict[int, str] = {}
+        self._latest: dict[int, Segment] = {}
+        """What each sample wrote last."""
         self._tasks: dict[CallId, asyncio.Task[None]] = {}
         self._failure = ""
         self._ended = 0
@@ -117,11 +130,8 @@ class VirtualCall:
         self._conclusion.set_result(action.conclusion)
 
     async def _step(self, action: Submit) -> None:
-        sample = action.step.sample
-        body = step_body(action, self._asked, self._texts.get(sample, ""))
         try:
-            data = await run_step(self._driver, self._limits, self._passage, action, body, self._headers)
-            news = self._read(action, data)
+            news = await (self._verify if action.step.stage is Stage.VERIFY else self._write)(action)
         except (StepFailedError, ValueError, ApiError) as error:
             self._failure = str(error)
             logger.warning("step %s of model %s failed: %s", action.step, self._model.name, error)
@@ -131,16 +141,32 @@ class VirtualCall:
         finally:
             self._tasks.pop(action.call, None)
 
-    def _read(self, action: Submit, data: bytes) -> News:
+    async def _write(self, action: Submit) -> News:
+        sample = action.step.sample
+        segment = await self._exchange(action, writing_body(action, self._asked, self._texts.get(sample, "")))
+        sure = confidence(segment)
+        text = self._texts[sample] = self._texts.get(sample, "") + segment.text
+        self._latest[sample] = segment
+        return News(segment.output_tokens, segment.ended, self._model.extraction.find(text), confidence=sure)
+
+    async def _verify(self, action: Submit) -> News:
+        text, latest = self._texts[action.step.sample], self._latest[action.step.sample]
+        messages = self._asked["messages"]
+        if self._model.scoring.way(action.model) is Way.TAIL:
+            answer = await self._exchange(action, tail_body(action.model, messages, text, latest.output_tokens))
+            score = tail_score(answer, latest.text)
+        else:
+            answer = await self._exchange(action, judgement_body(action.model, written(messages, text)))
+            score = judgement(answer)
+        return News(answer.output_tokens, score=score)
+
+    async def _exchange(self, action: Submit, body: bytes) -> Segment:
+        data = await run_step(self._driver, self._limits, self._passage, action, body, self._headers)
         segment = read_segment(data)
         self._ended += 1
         self._prompt_tokens += segment.prompt_tokens
         self._output_tokens += segment.output_tokens
-        if action.step.stage is Stage.VERIFY:
-            return News(segment.output_tokens, score=judgement(segment))
-        text = self._texts[action.step.sample] = self._texts.get(action.step.sample, "") + segment.text
-        answer = self._model.extraction.find(text)
-        return News(segment.output_tokens, segment.ended, answer, confidence=confidence(segment))
+        return segment
 
     # --- the client's side ------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agentserve.gateway.errors import ApiError
+from agentserve.gateway.virtual.scoring import Scoring
 from scheduler.procedures.answers import Extraction
 from scheduler.procedures.base import ProcedureSpec
 
@@ -21,6 +22,7 @@ class VirtualModel:
     name: str
     spec: ProcedureSpec
     extraction: Extraction
+    scoring: Scoring
 
     def asked(self, overrides: object) -> ProcedureSpec:
         """The procedure with the overrides of a request's `agentserve` field.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from http import HTTPStatus
 
 from starlette.types import Message
 
@@ -18,6 +20,10 @@ from agentserve.gateway.sources import Source
 from agentserve.gateway.tenants.tenant import Passage
 from scheduler.actions import Submit
 
+ATTEMPTS = 3
+"""Exchanges that a step may take. An engine may close an idle connection in the moment in which a step is sent on it,
+and a procedure that lost a sample for that would be worth less for nothing."""
+
 
 class StepFailedError(Exception):
     """No engine answered the step. The message is what the last one said."""
@@ -31,6 +37,19 @@ async def run_step(
     Raises:
         StepFailedError: the answer is an error.
     """
+    status, data = 0, b""
+    for _ in range(ATTEMPTS):
+        status, data = await _exchange(driver, limits, passage, submit, body, headers)
+        if status != HTTPStatus.BAD_GATEWAY:
+            break
+    if status != HTTPStatus.OK:
+        raise StepFailedError(f"status {status}: {data[:200].decode(errors='replace')}")
+    return data
+
+
+async def _exchange(
+    driver: Driver, limits: Limits, passage: Passage, submit: Submit, body: bytes, headers: Headers
+) -> tuple[int, bytes]:
     kept: list[Message] = []
 
     async def keep(message: Message) -> None:
@@ -47,12 +66,9 @@ async def run_step(
     )
     request = parse_request(Chat.path, body, passage.salt)
     nobody_refers_to_it = Chain()
-    await Call(driver, limits, passage, request, identity, headers, nobody_refers_to_it, keep, submit.call).run(_stay)
-    data = b"".join(message.get("body", b"") for message in kept)
-    status = kept[0]["status"] if kept else 0
-    if status != 200:
-        raise StepFailedError(f"status {status}: {data[:200].decode(errors='replace')}")
-    return data
+    ours = replace(passage, allow=passage.allow | {"vllm_xargs"})  # the gateway's, not the client's
+    await Call(driver, limits, ours, request, identity, headers, nobody_refers_to_it, keep, submit.call).run(_stay)
+    return kept[0]["status"] if kept else 0, b"".join(message.get("body", b"") for message in kept)
 
 
 async def _stay() -> Message:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pydantic import JsonValue
@@ -68,10 +69,20 @@ class CompletionWire(_Envelope):
 
 
 class ChatWire(_Envelope):
-    """Chat completions."""
+    """Chat completions. `told` are the log-probabilities of the answer's tokens, and `scored` those of the prompt's."""
 
-    def __init__(self, model: str, answer: Answer, *, include_usage: bool = False) -> None:
+    def __init__(
+        self,
+        model: str,
+        answer: Answer,
+        *,
+        include_usage: bool = False,
+        told: Sequence[Json] | None = None,
+        scored: list[JsonValue] | None = None,
+    ) -> None:
         super().__init__(model, answer, f"chatcmpl-{uuid.uuid4().hex}", include_usage)
+        self._told = told
+        self._scored = scored
         self._call_id = f"chatcmpl-tool-{uuid.uuid4().hex}"
 
     def token(self, index: int) -> list[bytes]:
@@ -80,15 +91,17 @@ class ChatWire(_Envelope):
         if self.answer.tool is not None and index == 0:
             chunks.append(self._delta({"tool_calls": [{"index": 0, **self._call("")}]}))
         finish = self._finish if self._ends(index) else None
-        return [event(chunk) for chunk in (*chunks, self._delta(self._piece(self.answer.pieces[index]), finish))]
+        piece = self._delta(self._piece(self.answer.pieces[index]), finish, self._logprobs(index, index + 1))
+        return [event(chunk) for chunk in (*chunks, piece)]
 
     def whole(self, spent: Usage) -> Json:
         """The answer in one piece."""
         message: Json = {"role": "assistant", "content": self.answer.text}
         if self.answer.tool is not None:
             message = {"role": "assistant", "content": None, "tool_calls": [self._call(self.answer.text)]}
-        choice: Json = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish}
-        return self._wrap("chat.completion", [choice], usage=_usage(spent))
+        choice: Json = {"index": 0, "message": message, "finish_reason": self._finish}
+        choice["logprobs"] = self._logprobs(0, len(self.answer.pieces))
+        return self._wrap("chat.completion", [choice], usage=_usage(spent), prompt_logprobs=self._scored)
 
     def closing(self, spent: Usage) -> list[bytes]:
         """The usage, if it was asked for, and the end."""
@@ -98,8 +111,11 @@ class ChatWire(_Envelope):
     def _finish(self) -> str:
         return "length" if self.answer.tool is None else "tool_calls"
 
-    def _delta(self, delta: Json, finish: str | None = None) -> Json:
-        choice: Json = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    def _logprobs(self, start: int, end: int) -> JsonValue:
+        return None if self._told is None else {"content": [*self._told[start:end]]}
+
+    def _delta(self, delta: Json, finish: str | None = None, logprobs: JsonValue = None) -> Json:
+        choice: Json = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return self._wrap("chat.completion.chunk", [choice])
 
     def _piece(self, piece: str) -> Json:

@@ -1,0 +1,1 @@
+"""Virtual models on two real engines; `python -m tests.benchmarks.reasoner`, or `make reasoner`."""

@@ -1,0 +1,148 @@
+"""A small draft and a larger target answer arithmetic and logic, with and without barriers.
+
+Both are real engines on this machine's CPU. The arms are asked the same questions, one question after the other, and
+take turns at being first: the target alone; the best of n by the target; the procedure with a barrier a turn; without
+barriers; and without barriers and stopping early. The last three have the same accept rule and budgets.
+
+    python -m tests.benchmarks.reasoner --json docs/results/reasoner.json --markdown docs/results/reasoner.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from agentserve.engines import installed
+from agentserve.engines.base import EngineError
+from scheduler.procedures.answers import Extraction, Rule
+from tests.benchmarks.reasoner import pair
+from tests.benchmarks.reasoner.arms import ALONE, Budget, Side, sides
+from tests.benchmarks.reasoner.questions import ANSWER, Question, questions
+from tests.benchmarks.reasoner.report import Asked, figures, markdown
+
+REAL = "SmolLM2-135M-Instruct drafts, Gemma 3 270M (a base model) is the target: two vLLM engines, one CPU core each."
+EMULATED = "**Emulated engines**: modelled times and filler text; only that everything runs can be seen here."
+NOTE = (
+    "Accuracy says little here: both models are small and about equally weak, and the target has never been taught to "
+    "answer questions. What a takeover is worth is measured in simulation (reasoner-sim.md)."
+)
+EXTRACTION = Extraction(Rule.REGEX, ANSWER)
+
+
+async def ask(side: Side, number: int, question: Question, budget: Budget) -> Asked:
+    """Asks one question and checks the answer."""
+    before = Counter(side.brain.counts)
+    began = time.monotonic()
+    answer = await side.ask(question.messages, budget)
+    seconds = time.monotonic() - began
+    text = answer["choices"][0]["message"]["content"]
+    found = EXTRACTION.find(text) or None if side.arm == ALONE else answer["agentserve"]["answer"]
+    spent = {name: count - before[name] for name, count in side.brain.counts.items()}
+    return Asked(number, side.arm, round(seconds, 3), question.is_right(found), found, spent)
+
+
+async def play(options: argparse.Namespace, budget: Budget) -> list[Asked]:
+    """Asks as many questions as there is time for; engines are ended in any case."""
+    asked: list[Asked] = []
+    logs = options.models / "logs"
+    async with (
+        pair.running(options.models, logs, _say, emulated=options.emulated) as urls,
+        sides(urls, budget) as ready,
+    ):
+        deadline = time.monotonic() + 60 * options.minutes
+        for side in ready:  # what the first call of an engine costs is nobody's
+            await ask(side, -1, questions(1, options.seed + 1)[0], Budget(2, 1, 8))
+            side.brain.counts.clear()
+        for number, question in enumerate(questions(options.questions, options.seed)):
+            if time.monotonic() > deadline:
+                _say(f"{options.minutes:g} minutes have passed: this is all")
+                break
+            first = number % len(ready)
+            for side in (*ready[first:], *ready[:first]):
+                asked.append(await ask(side, number, question, budget))
+                done = asked[-1]
+                _say(f"question {number}, {done.arm}: {done.seconds:.1f} s, {done.answer} ({question.answer})")
+    return asked
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+async def interruptible(options: argparse.Namespace, budget: Budget) -> list[Asked]:
+    """Plays as a task that SIGINT and SIGTERM cancel, so that no engine outlives the run."""
+    task = asyncio.ensure_future(play(options, budget))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
+
+
+def report_of(options: argparse.Namespace, budget: Budget, asked: list[Asked]) -> dict[str, Any]:
+    """What is kept of a run."""
+    limits = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in asdict(budget).items())
+    return {
+        "command": f"python -m tests.benchmarks.reasoner --questions {options.questions} --seed {options.seed}"
+        + (" --emulated" if options.emulated else ""),
+        "what": EMULATED if options.emulated else REAL,
+        "budget": limits.capitalize(),
+        "note": NOTE,
+        "figures": figures(asked, budget.takeover),
+        "asked": [asdict(each) for each in asked],
+    }
+
+
+def main() -> int:
+    """Returns the exit code: 130 if it was interrupted."""
+    options = _options()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    budget = Budget()
+    if not options.emulated and not installed.has_vllm():
+        _say(f"{installed.HOW_TO_INSTALL}; or use --emulated")
+        return 1
+    options.models.mkdir(parents=True, exist_ok=True)
+    try:
+        if not options.emulated:
+            pair.prepare(options.models)
+        asked = asyncio.run(interruptible(options, budget))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        _say("interrupted; everything that was started has been stopped")
+        return 130
+    except (EngineError, RuntimeError) as error:
+        _say(str(error))
+        return 1
+    report = report_of(options, budget, asked)
+    text = markdown(report)
+    for path, content in ((options.json, json.dumps(report, indent=1) + "\n"), (options.markdown, text)):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+    sys.stdout.write(text)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--questions", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=20.0, help="no question is begun after so many")
+    parser.add_argument("--models", type=Path, default=Path(".models"), help="where the models are, or are written")
+    parser.add_argument("--emulated", action="store_true", help="emulated engines, to see that everything runs")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    options = parser.parse_args()
+    if options.questions < 1 or options.minutes <= 0:
+        parser.error("--questions and --minutes must be above 0")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

