@@ -23,6 +23,7 @@ from agentserve.commands.validate import validate
 from agentserve.config import ConfigError, EngineSection, default_config, load
 from agentserve.demo.command import demo
 from agentserve.engines import demo_model, installed
+from agentserve.text2sql.command import text2sql
 from scheduler import registry
 from scheduler.log import LogError, replay
 from scheduler.policy import KINDS, PRESETS
@@ -154,6 +155,7 @@ def replay_log(file: Annotated[Path, typer.Argument(help="An event log that a ga
 
 
 app.command()(demo)
+app.command()(text2sql)
 app.command()(simulate)
 app.command()(calibrate)
 app.command()(validate)

@@ -46,6 +46,11 @@ class LoggedProcess:
         return cls(process, log, start)
 
     @property
+    def pid(self) -> int:
+        """The id of its first process, which is that of the group."""
+        return self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         """None while it runs; negative if a signal ended it."""
         return self._process.returncode
