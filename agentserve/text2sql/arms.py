@@ -12,7 +12,7 @@ from agentserve.text2sql.engines import MODEL_NAME, Engines, names
 from agentserve.validation.served import ServedGateway
 from scheduler.policy import parse_policy
 
-POLICY: str | Mapping[str, object] = {"order": "urgency", "placement": "balanced"}
+POLICY: str | Mapping[str, object] = "agentserve"
 """agentserve's policy for Text-to-SQL. This is the only place that says which it is."""
 ROUND_ROBIN: Mapping[str, object] = {
     "order": "fcfs",
