@@ -44,15 +44,22 @@ def interrupted(what: str = "nothing was written") -> Never:
 
 
 def run_interruptibly(main: Coroutine[Any, Any, T]) -> T:
-    """Runs it as a task that SIGTERM cancels as Ctrl-C does, so that nothing it started outlives the command.
+    """Runs it as a task that is cancelled by Ctrl-C, SIGTERM and a terminal that goes away, so that nothing it started
+    outlives the command. Only the first of these signals counts: a second one does not cut its ending short.
 
     Raises:
-        KeyboardInterrupt, CancelledError: it was interrupted, and has ended what it started.
+        CancelledError: it was interrupted, and has ended what it started.
     """
 
     async def guarded() -> T:
         task = asyncio.ensure_future(main)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+        def interrupt() -> None:
+            if not task.cancelling():
+                task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, interrupt)
         return await task
 
     return asyncio.run(guarded())

@@ -105,10 +105,12 @@ class RealEngines:
 
     async def stop(self) -> None:
         """Ends all three processes."""
-        if self._brake is not None:
-            await self._brake.stop()
-            self._brake = None
-        await asyncio.gather(*(engine.stop() for engine in self._engines))
+        try:
+            if self._brake is not None:
+                await self._brake.stop()
+                self._brake = None
+        finally:
+            await asyncio.gather(*(engine.stop() for engine in self._engines))
 
 
 class EmulatedEngines:

@@ -12,13 +12,13 @@ Figures are ratios within repetitions (round robin over agentserve), as geometri
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agentserve.commands.common import run_interruptibly
 from agentserve.engines import demo_model
 from agentserve.text2sql.arms import ARMS, BASELINE, OURS, Arm
 from agentserve.text2sql.comparison import ALONE, AT_ONCE, Bench, Pace, settings
@@ -56,7 +56,7 @@ def measured(options: argparse.Namespace) -> list[Run]:
     runs = list(RUNS.read(options.json)) if options.json.exists() else []
     missing = [turn for turn in plan(options.repetitions) if turn not in {(run.repetition, run.arm) for run in runs}]
     if missing:
-        asyncio.run(measure(options, prepare(questions(FOLDER / "databases")), runs, missing))
+        run_interruptibly(measure(options, prepare(questions(FOLDER / "databases")), runs, missing))
     return runs
 
 
