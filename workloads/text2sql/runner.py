@@ -19,6 +19,8 @@ CHECK_EVERY = 1_000
 """Instructions of SQLite's machine between two looks at the clock."""
 CELL_BYTES = 100_000
 """No string or blob may be longer."""
+RESULT_BYTES = 10_000_000
+"""Of all rows together, as JSON."""
 MEMORY_BYTES = 1 << 30
 
 _READS = frozenset(
@@ -52,6 +54,15 @@ class Guard:
         """Whether the statement has to stop."""
         self.late = time.monotonic() > self._deadline
         return self.late
+
+
+def reply(path: str, sql: str, seconds: float, rows: int) -> str:
+    """What `run` says, as JSON; an error if that is too long."""
+    try:
+        text = json.dumps(run(path, sql, seconds, rows))
+    except MemoryError:
+        return json.dumps({"error": "large", "message": ""})
+    return text if len(text) <= RESULT_BYTES else json.dumps({"error": "large", "message": ""})
 
 
 def run(path: str, sql: str, seconds: float, rows: int) -> Mapping[str, Any]:
@@ -95,4 +106,4 @@ def _limit_memory() -> None:
 
 if __name__ == "__main__":
     _limit_memory()
-    sys.stdout.write(json.dumps(run(**json.load(sys.stdin))))
+    sys.stdout.write(reply(**json.load(sys.stdin)))

@@ -40,7 +40,7 @@ class SqlTimeoutError(SqlError):
 
 
 class SqlTooLargeError(SqlError):
-    """It returns more rows than it may."""
+    """It returns more than it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Sandbox:
             SqlRefusedError: it writes, or is none or more than one statement.
             SqlFailedError: it is wrong.
             SqlTimeoutError: it took longer than `seconds`.
-            SqlTooLargeError: it returned more than `rows` rows.
+            SqlTooLargeError: it returned more than `rows` rows, or more than `runner.RESULT_BYTES`.
         """
         reply = self._reply(sql)
         match reply.get("error"):
@@ -68,6 +68,9 @@ class Sandbox:
                 raise SqlFailedError(reply["message"])
             case "timeout":
                 raise self._late()
+            case "large":
+                megabytes = runner.RESULT_BYTES / 1e6
+                raise SqlTooLargeError(f"it returns more than {megabytes:g} MB: choose fewer columns, or aggregate")
         found = [tuple(row) for row in reply["rows"]]
         if len(found) > self.rows:
             raise SqlTooLargeError(f"it returns more than {self.rows:,} rows: aggregate, or add a condition or a LIMIT")

@@ -107,6 +107,11 @@ def test_a_million_rows_are_cut_with_an_error(sandbox: Sandbox) -> None:
     assert len(Sandbox(sandbox.path, rows=6).run("SELECT id FROM categories")) == 6, "exactly as many as allowed"
 
 
+def test_rows_that_are_too_long_together_are_cut_with_an_error(sandbox: Sandbox) -> None:
+    with pytest.raises(SqlTooLargeError, match="more than 10 MB"):
+        sandbox.run(f"{COUNTING} SELECT hex(zeroblob(49000)) FROM n LIMIT 200")
+
+
 @pytest.mark.parametrize(
     ("sql", "reason"),
     [
