@@ -56,7 +56,7 @@ class Outcome:
 
 
 def text2sql(
-    questions: Annotated[int, typer.Option(min=2, max=60, help="Questions to ask, of 60 on three databases.")] = 20,
+    questions: Annotated[int, typer.Option(min=2, max=60, help="Questions to ask, of 60 on three databases.")] = 12,
     rate: Annotated[
         float | None, typer.Option(help="Questions a second; without it, what round robin can just answer.")
     ] = None,
@@ -67,7 +67,7 @@ def text2sql(
     slo_scale: Annotated[
         float, typer.Option(min=1, max=100, help="Without --slo: as a multiple of what a question takes alone.")
     ] = 5.0,
-    max_revise: Annotated[int, typer.Option(min=0, max=10, help="Revisions of a question's SQL at most.")] = 10,
+    max_revise: Annotated[int, typer.Option(min=0, max=10, help="Revisions of a question's SQL at most.")] = 2,
     slow_share: Annotated[float, typer.Option(min=0.05, max=1, help="The slow engine's share of its core.")] = 0.4,
     seed: Annotated[int, typer.Option(help="Of arrivals, and of the model's sampling.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for databases, page, figures and logs.")] = Path(".text2sql"),

@@ -27,10 +27,13 @@ class Figure:
     value: float | None
     percent: bool = False
     cost: bool = False
+    count: bool = False
 
     def __str__(self) -> str:
         if self.value is None:
             return "-"
+        if self.count:
+            return f"{self.value:g}"
         return f"{100 * self.value:.0f} %" if self.percent else f"{self.value:.2f}"
 
 
@@ -60,7 +63,7 @@ def _latencies(played: Sequence[Played], slo: Seconds) -> list[Figure]:
     return [
         *(Figure(f"latency, {name} (s)", value, cost=True) for name, value in zip(_SPREAD, values, strict=True)),
         Figure(f"answered within {slo:.0f} s", attainment(played, slo), percent=True),
-        Figure("failed questions", float(sum(bool(each.error) for each in played))),
+        Figure("failed questions", float(sum(bool(each.error) for each in played)), count=True),
     ]
 
 

@@ -15,7 +15,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agentserve.commands.common import run_interruptibly
@@ -83,11 +83,16 @@ async def find_pace(
     bench: Bench, prepared: Sequence[Prepared], options: argparse.Namespace
 ) -> tuple[Pace, float, float]:
     """How fast questions can come, and how soon answers are wanted. Both sides learn from it."""
-    alone = await bench.alone(prepared[-ALONE:])
-    pace = Pace(alone, await bench.saturation(prepared[-ALONE - AT_ONCE : -ALONE]))
+    if options.pace:
+        pace = Pace(*options.pace)
+    else:
+        alone = await bench.alone(prepared[-ALONE:])
+        pace = Pace(alone, await bench.saturation(prepared[-ALONE - AT_ONCE : -ALONE]))
     rate = options.rate or options.load * pace.saturation
-    slo = options.slo_scale * alone
-    say(f"alone {alone:.1f} s, round robin answers {pace.saturation:.4f} a second; {rate:.4f} come, SLO {slo:.1f} s")
+    slo = options.slo_scale * pace.alone
+    say(
+        f"alone {pace.alone:.1f} s, round robin answers {pace.saturation:.4f} a second; {rate:.4f} come, SLO {slo:.1f} s"
+    )
     return pace, rate, slo
 
 
@@ -151,8 +156,7 @@ def rows(first: Sequence[Run], last: Sequence[Run]) -> Iterator[str]:
 def mean(column: Sequence[Figure]) -> Figure:
     """The mean of one figure over repetitions."""
     values = [figure.value for figure in column if figure.value is not None]
-    first = column[0]
-    return Figure(first.name, sum(values) / len(values) if values else None, first.percent, first.cost)
+    return replace(column[0], value=sum(values) / len(values) if values else None)
 
 
 def compared(first: Sequence[Figure], last: Sequence[Figure]) -> str:
@@ -187,11 +191,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where the runs are kept, one a line")
     parser.add_argument("--report", type=Path, help="print the tables of a benchmark and measure nothing")
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--questions", type=int, default=20, help="in each repetition")
+    parser.add_argument("--questions", type=int, default=12, help="in each repetition")
     parser.add_argument("--load", type=float, default=1.0, help="in multiples of round robin's saturation")
     parser.add_argument("--rate", type=float, help="questions a second, instead")
+    parser.add_argument(
+        "--pace",
+        type=float,
+        nargs=2,
+        metavar=("ALONE", "SATURATION"),
+        help="seconds and questions a second that were found before, to measure them no more",
+    )
     parser.add_argument("--slo-scale", type=float, default=5.0, help="in multiples of the time alone")
-    parser.add_argument("--max-revise", type=int, default=10)
+    parser.add_argument("--max-revise", type=int, default=2)
     parser.add_argument("--slow-share", type=float, default=0.4, help="of the slow engine's core")
     parser.add_argument("--emulated", action="store_true", help="to try the benchmark itself")
     parser.add_argument("--speed", type=float, default=1.0, help="of emulated engines")

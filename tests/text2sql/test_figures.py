@@ -22,7 +22,9 @@ def played(seconds: float, engine: str = FAST, **fields: object) -> Played:
 def test_a_question_that_failed_is_not_in_time_and_has_no_latency() -> None:
     found = [played(2.0, correct=True), played(8.0, SLOW, revisions=3), played(1.0, calls=(), error="gone")]
     assert attainment(found, slo=5.0) == pytest.approx(1 / 3)
-    rows = {figure.name: figure.value for figure in figures(found, slo=5.0)}
+    table = figures(found, slo=5.0)
+    rows = {figure.name: figure.value for figure in table}
+    assert [str(figure) for figure in table[3:6]] == ["8.00", "33 %", "1"]
     assert rows["latency, mean (s)"] == rows["latency, P50 (s)"] == 5.0
     assert rows["answered within 5 s"] == rows["execution accuracy"] == pytest.approx(1 / 3)
     assert (rows["failed questions"], rows["revisions a question"], rows["calls on the slow engine"]) == (1, 1.5, 0.5)
