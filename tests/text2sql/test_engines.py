@@ -55,6 +55,14 @@ def test_a_second_signal_does_not_cut_the_ending_short(tmp_path: Path) -> None:
         assert not any(map(is_alive, pids))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="it is Linux that tells children of their parent's end")
+def test_engines_and_brake_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    with held(tmp_path, "wait") as (process, pids):
+        process.kill()
+        process.wait()
+        eventually(lambda: not any(map(is_alive, pids)), "something outlived the command")
+
+
 def test_engines_and_brake_end_with_a_command_that_fails(tmp_path: Path) -> None:
     with held(tmp_path, "fail") as (process, pids):
         assert process.wait(30) == 1
