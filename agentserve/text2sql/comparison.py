@@ -15,9 +15,9 @@ from workloads.text2sql.agent import Settings
 from workloads.text2sql.load import Played, Prepared, arrivals, play
 
 OnAnswer = Callable[[Played], None]
-ALONE = 2
+ALONE = 3
 """Questions asked one after the other, to learn how long one takes alone."""
-AT_ONCE = 8
+AT_ONCE = 16
 """Questions asked at the same time, to learn how many round robin can answer."""
 
 
