@@ -5,13 +5,14 @@ the same questions at the same times on both sides, which take turns at being fi
 is what round robin answers a second when questions are there at once, measured at the start: there it just saturates.
 Figures are ratios within repetitions (round robin over agentserve), as geometric means with 95 % t-intervals.
 
-    python -m tests.benchmarks.text2sql_real --json docs/results/text2sql-real.json      (goes on where it was cut off)
-    python -m tests.benchmarks.text2sql_real --report docs/results/text2sql-real.json    (measures nothing)
+    python -m tests.benchmarks.text2sql_real --json docs/results/text2sql-real.jsonl     (goes on where it was cut off)
+    python -m tests.benchmarks.text2sql_real --report docs/results/text2sql-real.jsonl   (measures nothing)
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -210,7 +211,10 @@ def main() -> None:
     if options.report:
         say(report(list(RUNS.read(options.report))))
     elif options.json:
-        say(report(measured(options)))
+        text = report(measured(options))
+        command = shlex.join(["python", "-m", "tests.benchmarks.text2sql_real", *sys.argv[1:]])
+        options.json.with_suffix(".md").write_text(f"# Text-to-SQL on two real engines\n\n`{command}`\n\n{text}")
+        say(text)
     else:
         parser.error("--json says where to keep the runs")
 
