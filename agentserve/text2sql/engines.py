@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import httpx
@@ -61,10 +62,9 @@ class RealEngines:
     def __init__(self, fleet: Fleet, logs: Path) -> None:
         self._share = fleet.share
         self._logs = logs
-        cores = os.cpu_count() or 1
         self._engines = [
-            LaunchedEngine(EngineId(name), _launch(fleet, min(core, cores - 1)), MODEL_NAME, logs / f"{name}.log")
-            for core, name in enumerate((FAST, SLOW))
+            LaunchedEngine(EngineId(name), _launch(fleet, core), MODEL_NAME, logs / f"{name}.log")
+            for core, name in zip(cycle(_cores()), (FAST, SLOW))
         ]
         self._brake: LoggedProcess | None = None
 
@@ -148,6 +148,11 @@ Engines = RealEngines | EmulatedEngines
 def names(engines: Engines) -> Sequence[str]:
     """Of both, the fast one first."""
     return [str(section["name"]) for section in engines.sections]
+
+
+def _cores() -> Sequence[int]:
+    """The processor's cores that we may run on."""
+    return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else range(os.cpu_count() or 1)
 
 
 def _launch(fleet: Fleet, core: int) -> Launch:
