@@ -5,7 +5,7 @@ CONFIG ?=
 TRACES ?= traces
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lock bench soak fuzz tournament tournament-full text2sql-sim clean
+.PHONY: help setup demo text2sql serve test check format lock bench soak fuzz tournament tournament-full text2sql-sim clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ setup: ## build .venv/ and .models/ (nothing to do the second time)
 
 demo: setup ## the main job on a real engine: agent programs straight into vLLM, then through agentserve
 	@$(BIN)/agentserve demo
+
+text2sql: setup ## Text-to-SQL agents on two real engines of unequal speed: round robin, then agentserve
+	@$(BIN)/agentserve text2sql
 
 serve: setup ## the gateway on 127.0.0.1:8000 (CONFIG=agentserve.yaml for your own engines)
 	@$(BIN)/agentserve serve $(if $(CONFIG),--config $(CONFIG))
@@ -61,4 +64,4 @@ lock: setup ## pin the dependencies anew
 	scripts/lock.sh
 
 clean: ## remove what the targets made, the model included
-	rm -rf .venv .venv-clients .models .demo .tournament .compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-clients .models .demo .text2sql .tournament .compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis

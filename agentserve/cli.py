@@ -26,6 +26,7 @@ from agentserve.config import ConfigError, EngineSection, default_config, load
 from agentserve.demo.command import demo
 from agentserve.engines import demo_model, installed
 from agentserve.logs import configure
+from agentserve.text2sql.command import text2sql
 from scheduler import registry
 from scheduler.log import LogError, replay
 from scheduler.policy import KINDS, PRESETS
@@ -168,6 +169,7 @@ app.command()(programs)
 app.command()(engines)
 app.command()(explain)
 app.command()(demo)
+app.command()(text2sql)
 app.command()(simulate)
 app.command()(calibrate)
 app.command()(validate)

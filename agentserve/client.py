@@ -3,14 +3,17 @@
     with Client("http://127.0.0.1:8000").program(workflow="fix-bug") as program:
         answer = program.chat(messages, model="smollm2", stage="plan")
 
-`program.headers()` does the same for any other client: pass it as the OpenAI SDK's `extra_headers`.
+`program.chats([messages, messages], ...)` sends several calls at the same time. `program.headers()` does the same for
+any other client: pass it as the OpenAI SDK's `extra_headers`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -20,6 +23,7 @@ import httpx
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 _TIMEOUT = httpx.Timeout(None, connect=10.0)  # an answer takes as long as it takes, and the gateway says when it failed
+_LIMITS = httpx.Limits(max_connections=None, keepalive_expiry=2.0)  # servers close idle connections after 5 s
 
 
 class AgentserveError(Exception):
@@ -29,6 +33,30 @@ class AgentserveError(Exception):
         super().__init__(message)
         self.message = message
         self.status = status
+
+
+class Answer(dict[str, Any]):
+    """A chat completion's JSON, with what the gateway and the clock say of it.
+
+    Attributes:
+        seconds: from sending the call to the end of its answer.
+        engine: the name of the engine that answered; None if no agentserve gateway did.
+        queue_seconds: how long the gateway held the call back before it sent it on; None as for `engine`.
+    """
+
+    __slots__ = ("engine", "queue_seconds", "seconds")
+
+    def __init__(self, fields: Mapping[str, Any], seconds: float, headers: Mapping[str, str]) -> None:
+        super().__init__(fields)
+        self.seconds = seconds
+        self.engine = headers.get("x-agentserve-engine")
+        queue = headers.get("x-agentserve-queue-ms", "")
+        self.queue_seconds = int(queue) / 1000 if queue.isdecimal() else None
+
+    @property
+    def text(self) -> str:
+        """The first choice's text; empty if it has none."""
+        return str(self["choices"][0]["message"].get("content") or "")
 
 
 class _Program:
@@ -83,7 +111,7 @@ class Program(_Program):
 
     def chat(
         self, messages: Sequence[dict[str, Any]], *, stage: str | None = None, final: bool = False, **fields: Any
-    ) -> dict[str, Any]:
+    ) -> Answer:
         """Sends one chat completion and returns its JSON; `fields` are the API's own (`model`, `tools`, ...).
 
         Raises:
@@ -91,7 +119,22 @@ class Program(_Program):
             ValueError: `stream` was asked for.
         """
         body = {"messages": list(messages), **fields}
-        return _json(self._client._send(self._call(self._client._http, self.headers(stage, final), body)))
+        began = time.monotonic()
+        return _answer(self._client._send(self._call(self._client._http, self.headers(stage, final), body)), began)
+
+    def chats(
+        self, prompts: Sequence[Sequence[dict[str, Any]]], *, stage: str | None = None, **fields: Any
+    ) -> list[Answer]:
+        """Sends a chat completion for each of the prompts at the same time; the answers have the prompts' order.
+
+        Raises:
+            AgentserveError: as `chat`, when all others have ended.
+            ValueError: as `chat`.
+        """
+        if not prompts:
+            return []
+        with ThreadPoolExecutor(len(prompts), "agentserve-chats") as threads:
+            return list(threads.map(lambda messages: self.chat(messages, stage=stage, **fields), prompts))
 
     def end(self) -> None:
         """Tells the gateway that no more calls will come."""
@@ -114,7 +157,7 @@ class Client:
     """A connection to a gateway; also a context manager that closes it."""
 
     def __init__(self, base_url: str = DEFAULT_URL, api_key: str | None = None) -> None:
-        self._http = httpx.Client(base_url=_root(base_url), headers=_authorization(api_key), timeout=_TIMEOUT)
+        self._http = httpx.Client(**_options(base_url, api_key))
 
     def program(
         self,
@@ -156,10 +199,23 @@ class AsyncProgram(_Program):
 
     async def chat(
         self, messages: Sequence[dict[str, Any]], *, stage: str | None = None, final: bool = False, **fields: Any
-    ) -> dict[str, Any]:
+    ) -> Answer:
         """As `Program.chat`."""
         body = {"messages": list(messages), **fields}
-        return _json(await self._client._send(self._call(self._client._http, self.headers(stage, final), body)))
+        began = time.monotonic()
+        response = await self._client._send(self._call(self._client._http, self.headers(stage, final), body))
+        return _answer(response, began)
+
+    async def chats(
+        self, prompts: Sequence[Sequence[dict[str, Any]]], *, stage: str | None = None, **fields: Any
+    ) -> list[Answer]:
+        """As `Program.chats`, but when one fails the others are given up at once."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                calls = [group.create_task(self.chat(messages, stage=stage, **fields)) for messages in prompts]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return [call.result() for call in calls]
 
     async def end(self) -> None:
         """Tells the gateway that no more calls will come."""
@@ -182,7 +238,7 @@ class AsyncClient:
     """`Client` for asyncio."""
 
     def __init__(self, base_url: str = DEFAULT_URL, api_key: str | None = None) -> None:
-        self._http = httpx.AsyncClient(base_url=_root(base_url), headers=_authorization(api_key), timeout=_TIMEOUT)
+        self._http = httpx.AsyncClient(**_options(base_url, api_key))
 
     def program(
         self,
@@ -211,26 +267,24 @@ class AsyncClient:
             raise _unreachable(request, error) from error
 
 
-def _root(base_url: str) -> str:
-    return base_url.rstrip("/").removesuffix("/v1")
-
-
-def _authorization(api_key: str | None) -> dict[str, str]:
-    return {"authorization": f"Bearer {api_key}"} if api_key else {}
+def _options(base_url: str, api_key: str | None) -> dict[str, Any]:
+    root = base_url.rstrip("/").removesuffix("/v1")
+    headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+    return {"base_url": root, "headers": headers, "timeout": _TIMEOUT, "limits": _LIMITS}
 
 
 def _unreachable(request: httpx.Request, error: httpx.TransportError) -> AgentserveError:
     return AgentserveError(f"no answer from the gateway at {request.url}: {error or type(error).__name__}")
 
 
-def _json(response: httpx.Response) -> dict[str, Any]:
+def _answer(response: httpx.Response, began: float) -> Answer:
     if response.is_error:
         raise _error(response)
     try:
-        answer: dict[str, Any] = response.json()
+        fields: dict[str, Any] = response.json()
     except ValueError:
         raise _error(response) from None
-    return answer
+    return Answer(fields, time.monotonic() - began, response.headers)
 
 
 def _ended(response: httpx.Response) -> None:

@@ -295,7 +295,11 @@ class Brain:
             program.tokens_per_byte = usage.prompt / call.prompt_bytes
             learned.tokens_per_byte.add(program.tokens_per_byte)
         learned.workflow(program.key.tenant, program.workflow).output.add(usage.output)
-        if call.first_token is None or usage.cached is None:
+        if call.first_token is None:
+            prefilled = usage.prompt - (usage.cached or 0) + call.prefill_ahead
+            learned.pace(engine.id).add(prefilled, usage.output, self._view.now - call.dispatched)
+            return
+        if usage.cached is None:
             return
         rate = learned.prefill_rate(engine.id, engine.spec.prefill_tokens_per_s)
         uncached = usage.prompt - usage.cached

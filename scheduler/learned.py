@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+from scheduler.pace import Pace
 from scheduler.procedures.conformal import Calibration
 from scheduler.types import UNNAMED, EngineId, Seconds, Tokens
 from tools.gaps import GapModel, SavedGaps
@@ -102,6 +103,8 @@ class Learned:
     tokens_per_byte: Average = field(default_factory=lambda: Average(0.25))
     prefill_rates: dict[EngineId, Average] = field(default_factory=dict)
     """Prefill tokens per second of each engine."""
+    paces: dict[EngineId, Pace] = field(default_factory=dict)
+    """How fast engines are that answer in one piece."""
     turns: TurnCorrelation = field(default_factory=TurnCorrelation)
     calibration: Calibration = field(default_factory=Calibration)
     """Scores of segments, for procedures."""
@@ -124,6 +127,10 @@ class Learned:
         if rate is None:
             rate = self.prefill_rates[engine] = Average(default)
         return rate
+
+    def pace(self, engine: EngineId) -> Pace:
+        """How fast the engine answers in one piece, made on first use."""
+        return self.paces.setdefault(engine, Pace())
 
     @property
     def mean_eviction_delay(self) -> Seconds:
@@ -155,6 +162,7 @@ class Learned:
             ],
             "tokens_per_byte": _plain(self.tokens_per_byte),
             "prefill_rates": {engine: _plain(rate) for engine, rate in self.prefill_rates.items()},
+            "paces": {engine: pace.to_json() for engine, pace in self.paces.items()},
             "turns": [turns.n, turns.x, turns.y, turns.xx, turns.yy, turns.xy],
             "eviction_delays": list(self.eviction_delays),
             "newcomer": _plain(self.newcomer),
@@ -182,6 +190,8 @@ class Learned:
         learned.tokens_per_byte = _average(state["tokens_per_byte"])
         for engine, rate in _mapping(state["prefill_rates"]).items():
             learned.prefill_rates[EngineId(engine)] = _average(rate)
+        for engine, pace in _mapping(state.get("paces", {})).items():  # states of older versions have none
+            learned.paces[EngineId(engine)] = Pace.from_json(_numbers(pace))
         count, *sums = _numbers(state["turns"])
         learned.turns = TurnCorrelation(int(count), *sums)
         learned.eviction_delays.extend(_numbers(state["eviction_delays"]))

@@ -31,8 +31,12 @@ class View:
         return tokens / self.learned.prefill_rate(engine.id, engine.spec.prefill_tokens_per_s).value
 
     def steps(self, engine: EngineState) -> StepCost:
-        """What the engine's steps take; where nobody has measured them, a guess from the prefill rate that was learned."""
-        return engine.spec.cost or StepCost(DECODE_STEP, self.prefill_seconds(engine, 1))
+        """What the engine's steps take. Where nobody has measured them: what whole answers tell, or else a guess from the
+        prefill rate that was learned.
+        """
+        pace = self.learned.paces.get(engine.id)
+        fitted = pace.steps if pace is not None else None
+        return engine.spec.cost or fitted or StepCost(DECODE_STEP, self.prefill_seconds(engine, 1))
 
     def cold_prefill(self, engine: EngineState, tokens: Tokens) -> Seconds:
         """How long the engine takes to prefill a prompt of which nothing is cached, attention included."""

@@ -169,3 +169,59 @@ async def test_the_async_client_raises_the_same_errors() -> None:
     async with AsyncClient("http://127.0.0.1:1") as client:
         with pytest.raises(AgentserveError, match="no answer from the gateway"):
             await client.program().chat(MESSAGES, model="x")
+
+
+@pytest.fixture
+def told() -> Gateway:
+    """A gateway that says in its answers which engine gave them."""
+    headers = {"x-agentserve-engine": "fast", "x-agentserve-queue-ms": "1500"}
+    return Gateway(lambda request: httpx.Response(200, json=echo(request), headers=headers))
+
+
+def echo(request: httpx.Request) -> object:
+    return {"choices": [{"message": {"content": json.loads(request.content)["messages"][0]["content"]}}]}
+
+
+def prompts(*texts: str) -> list[list[dict[str, str]]]:
+    return [[{"role": "user", "content": text}] for text in texts]
+
+
+def test_an_answer_tells_its_text_its_engine_and_how_long_it_was_held(told: Gateway) -> None:
+    answer = told.client().program().chat(*prompts("hello"))
+    assert (answer.text, answer.engine, answer.queue_seconds) == ("hello", "fast", 1.5)
+    assert answer.seconds >= 0
+
+
+def test_an_answer_of_another_server_tells_no_engine() -> None:
+    empty = {"choices": [{"message": {"content": None}}]}
+    answer = Gateway(lambda _: httpx.Response(200, json=empty)).client().program().chat(MESSAGES)
+    assert (answer.text, answer.engine, answer.queue_seconds) == ("", None, None)
+
+
+def test_several_calls_at_once_are_answered_in_their_order(told: Gateway) -> None:
+    program = told.client().program()
+    answers = program.chats(prompts("a", "b", "c"), stage="evaluate", model="m")
+    assert [answer.text for answer in answers] == ["a", "b", "c"]
+    assert {request.headers["x-agentserve-stage"] for request in told.requests} == {"evaluate"}
+    assert {request.headers["x-agentserve-program"] for request in told.requests} == {program.id}
+    assert program.chats([]) == []
+
+
+async def test_several_asynchronous_calls_at_once_are_answered_in_their_order(told: Gateway) -> None:
+    async with told.async_client() as client:
+        answers = await client.program().chats(prompts("a", "b", "c"), stage="evaluate")
+        assert [answer.text for answer in answers] == ["a", "b", "c"]
+        assert await client.program().chats([]) == []
+
+
+async def test_one_of_several_calls_that_fails_fails_them_all() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if b'"b"' in request.content:
+            return httpx.Response(503, json={"error": {"message": "no engine is left"}})
+        return httpx.Response(200, json=ANSWER)
+
+    with pytest.raises(AgentserveError, match="no engine is left"):
+        Gateway(answer).client().program().chats(prompts("a", "b"))
+    async with Gateway(answer).async_client() as client:
+        with pytest.raises(AgentserveError, match="no engine is left"):
+            await client.program().chats(prompts("a", "b", "c"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,6 +17,9 @@ from workloads.arrivals import poisson
 from workloads.client import replay
 from workloads.generate import SMALL, generate
 from workloads.records import summarise
+from workloads.text2sql import databases
+from workloads.text2sql.agent import Settings
+from workloads.text2sql.load import play, prepare
 
 TOOL: ChatCompletionFunctionToolParam = {
     "type": "function",
@@ -82,3 +86,19 @@ async def test_the_tool_a_real_model_calls_is_recognised(
                 pass
     gateway.stop()
     assert gateway.tools() == [["list_files"]]
+
+
+@pytest.mark.engine
+async def test_a_text2sql_agent_asks_a_real_model_and_its_templates_are_cached(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    asked = prepare(databases.questions(tmp_path / "databases")[:2])
+    before = [databases.digest(item.question.database) for item in asked]
+    played = await play(asked, [0.0, 0.1], gateway.url, Settings("smollm2", max_revise=1), deadline=300.0)
+    assert [each.error for each in played] == ["", ""]
+    for each in played:
+        assert {"retrieve_schema", "generate_candidate", "select"} <= {call.stage for call in each.calls}
+        assert each.sql_seconds > 0
+        assert all(call.engine == "real" and 0 < call.prompt <= 1_500 for call in each.calls)
+    assert any(call.cached for each in played for call in each.calls)
+    assert [databases.digest(item.question.database) for item in asked] == before

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
-from collections.abc import Iterator
+import signal
+from collections.abc import Coroutine, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Never
+from typing import Any, Never, TypeVar
 from urllib.parse import urlsplit
 
 import typer
@@ -17,6 +19,8 @@ from rich.markup import escape
 from agentserve.policyfile import read_policy
 from scheduler import registry
 from scheduler.policy import PRESETS, PolicyConfig, PolicyError, parse_policy
+
+T = TypeVar("T")
 
 out = Console(highlight=False)
 err = Console(highlight=False, stderr=True)
@@ -37,6 +41,28 @@ def interrupted(what: str = "nothing was written") -> Never:
     """Ends the command on Ctrl-C."""
     err.print(f"interrupted; {what}")
     raise typer.Exit(130) from None
+
+
+def run_interruptibly(main: Coroutine[Any, Any, T]) -> T:
+    """Runs it as a task that is cancelled by Ctrl-C, SIGTERM and a terminal that goes away, so that nothing it started
+    outlives the command. Only the first of these signals counts: a second one does not cut its ending short.
+
+    Raises:
+        CancelledError: it was interrupted, and has ended what it started.
+    """
+
+    async def guarded() -> T:
+        task = asyncio.ensure_future(main)
+
+        def interrupt() -> None:
+            if not task.cancelling():
+                task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, interrupt)
+        return await task
+
+    return asyncio.run(guarded())
 
 
 def check_output(*paths: Path | None) -> None:

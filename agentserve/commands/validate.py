@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from agentserve.commands.common import (
     interrupted,
     out,
     read_policies,
+    run_interruptibly,
     warn,
 )
 from agentserve.commands.traffic import ProgramsOption, RateOption, TraceFile
@@ -119,7 +119,7 @@ def validate(
         idle_timeout = checked.program_idle_timeout
         task = Task(trace, model, settings, chosen, known, repetitions, programs, rate, seed, idle_timeout)
         _announce(task)  # a trace with a mistake in it is told before anything is started
-        trials = asyncio.run(_interruptible(task))
+        trials = run_interruptibly(run(task))
         if json is not None:
             write_json(json, trials, command_line(context, "validate"))
     except (
@@ -162,13 +162,6 @@ def _span(seconds: Seconds) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-async def _interruptible(task: Task) -> list[Trial]:
-    """Runs it as a task that SIGTERM cancels, so that no engine outlives the command."""
-    running = asyncio.ensure_future(run(task))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    return await running
 
 
 async def run(task: Task) -> list[Trial]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from agentserve.commands.common import run_interruptibly
 from agentserve.demo import comparison, page
 from agentserve.demo.arms import Arm, EngineSize, GatewayArm, StockArm
 from agentserve.demo.comparison import Workload
@@ -61,7 +61,7 @@ def demo(
     plan = Plan(programs, rate, seed, out, emulated)
     out.mkdir(parents=True, exist_ok=True)
     try:
-        outcomes, used_rate = asyncio.run(_interruptible(plan))
+        outcomes, used_rate = run_interruptibly(_compare(plan))
     except (KeyboardInterrupt, asyncio.CancelledError):
         console.print("interrupted; everything that was started has been stopped")
         raise typer.Exit(130) from None
@@ -69,13 +69,6 @@ def demo(
         console.print(f"[bold red]error:[/] {error}", soft_wrap=True)
         raise typer.Exit(1) from error
     _show(outcomes, plan, used_rate)
-
-
-async def _interruptible(plan: Plan) -> tuple[list[ArmOutcome], float]:
-    """Runs the comparison as a task that SIGTERM cancels, so that no engine outlives the demo."""
-    task = asyncio.ensure_future(_compare(plan))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await task
 
 
 async def _compare(plan: Plan) -> tuple[list[ArmOutcome], float]:

@@ -49,6 +49,11 @@ class LaunchedEngine(AttachedEngine):
             await self._end()
             raise
 
+    @property
+    def pid(self) -> int | None:
+        """The process group that it runs in, once it has been started."""
+        return None if self._process is None else self._process.pid
+
     def gone(self) -> str | None:
         """How its process has ended, or None while it runs."""
         if self._process is None or self._process.exit_code is None:

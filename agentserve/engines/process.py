@@ -1,14 +1,20 @@
-"""A child process with a log file: started in a group of its own, and ended with all it has started."""
+"""A child process with a log file: started in a group of its own, and ended with all it has started.
+
+If we are killed before we can end it, the kernel asks it to end (Linux; see `tether`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from agentserve.engines.tether import tied
 from scheduler.types import Seconds
 
 GRACE: Seconds = 10.0
@@ -32,11 +38,13 @@ class LoggedProcess:
         Raises:
             OSError: it cannot be run, or the log cannot be written.
         """
+        if shutil.which(command[0]) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             start = output.tell()
             process = await asyncio.create_subprocess_exec(
-                *command,
+                *tied(command),
                 env=env,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
@@ -44,6 +52,11 @@ class LoggedProcess:
                 start_new_session=True,
             )
         return cls(process, log, start)
+
+    @property
+    def pid(self) -> int:
+        """The id of its first process, which is that of the group."""
+        return self._process.pid
 
     @property
     def exit_code(self) -> int | None:

@@ -46,7 +46,10 @@ class _Engines(BaseModel):
 
 
 class ServedGateway:
-    """`agentserve serve`, while the context lasts. Its log and its configuration are in `folder`."""
+    """`agentserve serve`, while the context lasts. Its log and its configuration are in `folder`.
+
+    What it learns is lost, unless `state` names a file to go on from.
+    """
 
     def __init__(
         self,
@@ -56,8 +59,11 @@ class ServedGateway:
         name: str,
         awaited: Collection[str],
         progress: Progress,
+        state: Path | None = None,
     ) -> None:
         self._settings = {key: value for key, value in config.items() if key not in KEPT_APART}
+        if state is not None:
+            self._settings["state"] = str(state)
         self._policy = policy
         self._file = folder / f"{name}.yaml"
         self._log = folder / f"{name}.log"

@@ -6,7 +6,7 @@ Every plot is an SVG of `COLUMNS` columns whose height in units is its height on
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import NamedTuple
@@ -19,6 +19,8 @@ MIN_PITCH, MAX_PITCH = 3, 18
 LINE = 14
 """The height of a line of text beside a chart."""
 COLOURS = 8
+MAX_STEPS = 500
+"""Steps of a distribution's curve."""
 _EDGE = ' class="edge"'
 """A text at the right edge of a plot, which must not hang over it."""
 
@@ -101,6 +103,15 @@ def areas(found: Sequence[Area], x: Axis, y: Axis, height: int, label: str, capt
         for area in reversed(found)
     )
     return _plot(paths, x, y, height, label, caption)
+
+
+def distribution(times: Sequence[float]) -> Iterator[Point]:
+    """The distribution of sorted times in per cent, at no more than `MAX_STEPS` ranks, the last among them."""
+    steps = min(len(times), MAX_STEPS)
+    yield Point(times[0], 0.0)
+    for step in range(1, steps + 1):
+        rank = -(-step * len(times) // steps)
+        yield Point(times[rank - 1], 100 * rank / len(times))
 
 
 def legend(styles: Mapping[str, str]) -> str:

@@ -7,17 +7,14 @@ from html import escape
 from itertools import groupby
 from pathlib import Path
 
-from scheduler.types import Seconds
 from simulator.report.axis import Axis, spread_axis
-from simulator.report.chart import Curve, Point, curve_styles, curves, legend
+from simulator.report.chart import MAX_STEPS, Curve, curve_styles, curves, distribution, legend
 from simulator.report.course import Clock, Frame, sampled, sections
 from simulator.report.document import document, note, switch
 from simulator.report.figures import figures
 from simulator.result import EngineResult, Simulation
 from simulator.whole import write_whole
 
-MAX_STEPS = 500
-"""Steps of a distribution's curve."""
 HEIGHT = 260
 
 
@@ -78,7 +75,7 @@ def _completions(presets: dict[str, list[Simulation]]) -> str:
         for name, runs in presets.items()
     }
     low, high = (choose(choose(times) for times in samples.values()) for choose in (min, max))
-    found = [Curve(name, list(_distribution(times))) for name, times in samples.items()]
+    found = [Curve(name, list(distribution(times))) for name, times in samples.items()]
     caption = (
         f"Share of programs that were complete within so many seconds of their arrival; sub-agents count as part of "
         f"their parents. A curve has at most {MAX_STEPS} steps."
@@ -87,12 +84,3 @@ def _completions(presets: dict[str, list[Simulation]]) -> str:
         found, spread_axis(low, high), Axis(0, 100, " %"), HEIGHT, "Distribution of completion times", caption
     )
     return legend(curve_styles(presets)) + chart
-
-
-def _distribution(times: Sequence[Seconds]) -> Iterator[Point]:
-    """The empirical distribution in per cent, at no more than `MAX_STEPS` ranks, the last among them."""
-    steps = min(len(times), MAX_STEPS)
-    yield Point(times[0], 0.0)
-    for step in range(1, steps + 1):
-        rank = -(-step * len(times) // steps)
-        yield Point(times[rank - 1], 100 * rank / len(times))

@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 
+from agentserve.commands.common import run_interruptibly
 from agentserve.demo.arms import MODEL_NAME, EngineSize, GatewayArm
 from agentserve.engines import demo_model
 from agentserve.validation import table
@@ -420,7 +421,7 @@ def main() -> None:
         say(against_programs(benchmark.Run.load(options.programs_json), saved))
     elif options.json:
         prepare(options)
-        kept = asyncio.run(measure(options))
+        kept = run_interruptibly(measure(options))
         text = report(kept, read_profile(profile_path(options.json)))
         options.json.with_suffix(".md").write_text(f"# The simulator against a real vLLM\n\n`{kept.command}`\n\n{text}")
         say(text)

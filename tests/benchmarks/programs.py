@@ -12,7 +12,6 @@ within repetitions (stock over ours, so above 1 is better than stock), as geomet
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import math
 import sys
@@ -22,6 +21,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from agentserve.commands.common import run_interruptibly
 from agentserve.demo.arms import MODEL_NAME, Arm, EngineSize, GatewayArm, StockArm
 from agentserve.demo.comparison import Workload, run, saturated_rate
 from agentserve.demo.outcome import ArmOutcome
@@ -386,7 +386,7 @@ def main() -> None:
         say(report(Run.load(options.report)))
     elif options.json:
         options.kept = Run.load(options.json) if options.resume and options.json.exists() else None
-        kept = asyncio.run(measure(options))
+        kept = run_interruptibly(measure(options))
         options.json.with_suffix(".md").write_text(
             f"# Agent programs on a real vLLM\n\n`{kept.command}`\n\n{report(kept)}"
         )

@@ -1,0 +1,1 @@
+"""Text-to-SQL on two engines of unequal speed: round robin against agentserve, on the same questions."""
