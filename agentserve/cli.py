@@ -20,6 +20,7 @@ from agentserve.commands.common import err, fail, out
 from agentserve.commands.simulate import simulate
 from agentserve.commands.tune import tune
 from agentserve.commands.validate import validate
+from agentserve.commands.workflows import workflows
 from agentserve.config import ConfigError, EngineSection, default_config, load
 from agentserve.demo.command import demo
 from agentserve.engines import demo_model, installed
@@ -158,3 +159,4 @@ app.command()(simulate)
 app.command()(calibrate)
 app.command()(validate)
 app.command()(tune)
+app.command()(workflows)

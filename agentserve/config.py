@@ -6,28 +6,26 @@ exist, with the nearest one that does.
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     InstanceOf,
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 
 from agentserve.engines import arguments
 from agentserve.policyfile import SUFFIXES, read_policy
+from agentserve.sections import Count, Duration, Factor, Section
+from agentserve.workflows import WorkflowSection
 from scheduler import registry
 from scheduler.policy import PRESETS, PolicyConfig, parse_policy
 from scheduler.procedures.answers import Extraction, Rule
@@ -41,34 +39,10 @@ class ConfigError(ValueError):
     """A configuration that cannot be used. The message has one line a problem, each naming the key and the cure."""
 
 
-class Section(BaseModel):
-    """A mapping of the file. Values are not guessed: a number in quotes is no number."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_unknown_keys(cls, value: object) -> object:
-        if isinstance(value, dict):
-            for key in value:
-                if key not in cls.model_fields:
-                    near = difflib.get_close_matches(str(key), cls.model_fields, 1, cutoff=0.0)[0]
-                    facts = {"key": str(key), "near": repr(near), "valid": ", ".join(cls.model_fields)}
-                    raise PydanticCustomError(
-                        "unknown_key", "unknown key; did you mean {near}? (valid: {valid})", facts
-                    )
-        return value
-
-
 def _as_text(value: object) -> object:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     return value
-
-
-def _in_seconds(value: object) -> object:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", value) if isinstance(value, str) else None
-    return float(match[1]) * UNITS[match[2]] if match else value
 
 
 def _ours(args: list[str]) -> list[str]:
@@ -98,17 +72,11 @@ def _address(value: str) -> str:
     return value
 
 
-UNITS: Mapping[str, float] = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
 Text = Annotated[str, BeforeValidator(_as_text)]
 """A word for a command line or an environment, where YAML may read a number."""
 
 PathText = Annotated[Path, Field(strict=False)]
 Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")]
-Count = Annotated[int, Field(gt=0)]
-Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Duration = Annotated[Factor, BeforeValidator(_in_seconds)]
-"""Seconds, as a number; or with a unit: 30s, 10m, 1h."""
 
 
 class Launch(Section):
@@ -116,13 +84,13 @@ class Launch(Section):
 
     model: str = Field(min_length=1)
     """A folder or a model id, as vLLM's --model takes it."""
-    args: Annotated[list[Text], AfterValidator(_ours), AfterValidator(_one_rank)] = []
+    args: Annotated[list[Text], AfterValidator(_ours), AfterValidator(_one_rank)] = Field([])
     """Further arguments for vLLM; they win over ours."""
     plugin: bool = True
     """False launches stock vLLM, without any flag of ours."""
     port: Annotated[int, Field(gt=0, lt=65536)] | None = None
     """A free one is chosen where it is left out."""
-    env: dict[str, Text] = {}
+    env: dict[str, Text] = Field({})
 
 
 class Emulated(Section):
@@ -273,8 +241,10 @@ class Config(Section):
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8000"
     policy: Annotated[InstanceOf[PolicyConfig], BeforeValidator(_policy)] = PRESETS["agentserve"]
     pools: list[Pool] = Field(min_length=1)
-    virtual: list[VirtualSection] = []
+    virtual: list[VirtualSection] = Field([])
     """Virtual models."""
+    workflows: list[WorkflowSection] = Field([])
+    """What is known of workflows before any traffic: their stages and the time that an analyst, say, waits for them."""
     limits: Limits = Limits()
     program_idle_timeout: Duration = 900.0
     """A program without calls for so long, in seconds, has ended."""
@@ -286,7 +256,7 @@ class Config(Section):
     """Where every call is recorded, without its text, to be simulated."""
     tune: TuneSection | None = None
     """Whether and how the policy's parameters are searched while the gateway serves."""
-    allow: list[str] = []
+    allow: list[str] = Field([])
     """Engine-control fields of a request that clients may send themselves."""
 
     @property
@@ -325,6 +295,13 @@ class Config(Section):
                     raise ValueError(f"virtual: {each.model!r} uses {used!r}, which is virtual itself; name a pool")
                 if used not in pools:
                     raise ValueError(f"virtual: {each.model!r} uses {used!r}; the pools are {', '.join(sorted(pools))}")
+        return self
+
+    @model_validator(mode="after")
+    def _workflows_differ(self) -> Self:
+        repeated = [name for name, count in Counter(each.name for each in self.workflows).items() if count > 1]
+        if repeated:
+            raise ValueError(f"workflows: {repeated[0]!r} is declared more than once")
         return self
 
     @model_validator(mode="after")

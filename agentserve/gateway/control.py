@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentserve.gateway.errors import ApiError, unknown_model
 from agentserve.gateway.fleet import Fleet
+from agentserve.gateway.workflows import WorkflowReport, report_workflows
 from scheduler.events import HintGiven, ProgramEnded, ToolEnded, ToolStarted
 from scheduler.state import Program
 from scheduler.types import DEFAULT_TENANT, ProgramKey, Seconds
@@ -100,6 +101,10 @@ def control_routes(fleet: Fleet) -> APIRouter:
     @router.get("/agentserve/v1/engines", summary="Engines, their state and what they can do")
     async def engines() -> JSONResponse:
         return JSONResponse({"engines": [asdict(report) for report in fleet.report()]})
+
+    @router.get("/agentserve/v1/workflows", summary="Workflows that are declared or were seen, with their stages")
+    async def workflows() -> dict[str, list[WorkflowReport]]:
+        return {"workflows": report_workflows(driver.workflows, driver.brain.learned.stages)}
 
     @router.get("/agentserve/v1/programs", summary="Programs that have not ended, oldest first")
     async def programs(limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> dict[str, list[ProgramReport]]:

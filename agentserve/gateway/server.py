@@ -115,7 +115,7 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     log = EventLog(config.event_log, brain) if config.event_log else None
     metrics = Metrics()
     recorder = Recorder(config.record, metrics.registry) if config.record else None
-    driver = Driver(brain, metrics, [each.record for each in (log, recorder) if each is not None])
+    driver = Driver(brain, metrics, [each.record for each in (log, recorder) if each is not None], config.workflows)
     supervisors = {engine.name: Supervisor(engine, driver, logger.info) for engine in engines}
     pools: dict[str, list[Supervised]] = {}
     for (pool, _), engine in zip(config.engines, engines, strict=True):
