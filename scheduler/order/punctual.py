@@ -1,10 +1,10 @@
-"""By the latest start that a program can still afford; those that are too late step behind all that are not.
+"""By the deadline or the latest start of programs; those that are too late step behind all that are not.
 
 With due when the call's program should have ended, and ahead the least that it needs from the call on
 (`scheduler.workflows`):
 
     lost     from  due - margin * ahead  on
-    key      due - laxity * ahead        of a call that is not lost: the least laxity rule with 1, EDF with 0
+    key      due - laxity * ahead        of a call that is not lost: EDF with 0, the least laxity rule with 1
              ahead                       of one that is, behind the others: the more of them end, the better
 
 A program that is late whatever is done takes room from others that could be in time, so that under a load that is too
@@ -27,7 +27,7 @@ BEHIND: Seconds = 1e10
 
 @dataclass(frozen=True, slots=True)
 class Punctual(StageOrder):
-    """Calls of programs that can be in time first, by their latest start; then the others, shortest first.
+    """Calls of programs that can be in time first, by when they are due; then the others, shortest first.
 
     Attributes:
         laxity: how many times what is ahead is taken off the due date.
@@ -38,7 +38,7 @@ class Punctual(StageOrder):
 
     moving: ClassVar[bool] = False
 
-    laxity: float = 1.0
+    laxity: float = 0.0
     margin: float = 0.7
     slo_scale: float = 5.0
 

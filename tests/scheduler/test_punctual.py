@@ -1,4 +1,4 @@
-"""The order by latest start, and who is too late: against the formulas, and in a line."""
+"""The order by deadline or latest start, and who is too late: against the formulas, and in a line."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def learned_view(ahead: Seconds) -> View:
     return view
 
 
-def test_a_call_has_to_start_when_what_is_ahead_of_its_program_just_fits_before_the_deadline() -> None:
+def test_calls_go_by_their_deadline_or_by_when_what_is_ahead_has_to_start() -> None:
     view = learned_view(ahead=6.0)
     call = a_call(a_program("p"), stage="plan", deadline=100.0)
-    assert Punctual().key(view, call) == pytest.approx(100.0 - (2.0 + 6.0))
-    assert Punctual(laxity=0.0).key(view, call) == pytest.approx(100.0)
+    assert Punctual().key(view, call) == pytest.approx(100.0)
+    assert Punctual(laxity=1.0).key(view, call) == pytest.approx(100.0 - (2.0 + 6.0))
 
 
 def test_a_call_is_lost_from_when_the_margin_is_not_left() -> None:
@@ -55,7 +55,7 @@ def test_lost_calls_are_behind_all_others_and_shortest_first() -> None:
 
 def test_of_a_stage_nobody_has_seen_the_call_itself_is_ahead() -> None:
     call = a_call(a_program("p"), stage="new", deadline=100.0)
-    assert Punctual().key(learned_view(ahead=6.0), call) == pytest.approx(100.0 - ALONE)
+    assert Punctual(laxity=1.0).key(learned_view(ahead=6.0), call) == pytest.approx(100.0 - ALONE)
 
 
 def test_nothing_is_ahead_of_a_program_whose_last_call_it_is() -> None:
