@@ -39,7 +39,7 @@ class Punctual(StageOrder):
     moving: ClassVar[bool] = False
 
     laxity: float = 0.0
-    margin: float = 0.7
+    margin: float = 0.4
     slo_scale: float = 5.0
 
     def lost_at(self, view: View, call: Call) -> Seconds:
