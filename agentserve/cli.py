@@ -22,6 +22,7 @@ from agentserve.commands.simulate import simulate
 from agentserve.commands.tune import tune
 from agentserve.commands.tune_virtual import tune_virtual
 from agentserve.commands.validate import validate
+from agentserve.commands.workflows import workflows
 from agentserve.config import ConfigError, EngineSection, default_config, load
 from agentserve.demo.command import demo
 from agentserve.engines import demo_model, installed
@@ -176,3 +177,4 @@ app.command()(validate)
 app.command()(tune)
 app.command("tune-virtual")(tune_virtual)
 app.add_typer(key_commands, name="keys")
+app.command()(workflows)

@@ -29,6 +29,7 @@ from agentserve.gateway.tenants.section import TenantSection, TlsSection
 from agentserve.gateway.tenants.steering import Steering
 from agentserve.policyfile import SUFFIXES, read_policy
 from agentserve.sections import Amount, Count, Duration, Factor, Name, PathText, Section, Text
+from agentserve.workflows import WorkflowSection
 from scheduler import registry
 from scheduler.policy import PRESETS, Choice, PolicyConfig, parse_policy
 from scheduler.procedures.answers import Extraction, Rule
@@ -269,6 +270,8 @@ class Config(Section):
     pools: list[Pool] = Field(min_length=1)
     virtual: list[VirtualSection] = Field(default_factory=list)
     """Virtual models."""
+    workflows: list[WorkflowSection] = Field(default_factory=list)
+    """What is known of workflows before any traffic: their stages and the time that an analyst, say, waits for them."""
     limits: Limits = Limits()
     program_idle_timeout: Duration = 900.0
     """A program without calls for so long, in seconds, has ended."""
@@ -361,6 +364,13 @@ class Config(Section):
             raise ValueError("tenants: what is spent of a budget is kept in the state file; name one with `state`")
         if self.keys is not None and self.policy.fairness == NO_FAIRNESS:
             self.policy = replace(self.policy, fairness=BY_WEIGHTS)
+        return self
+
+    @model_validator(mode="after")
+    def _workflows_differ(self) -> Self:
+        repeated = [name for name, count in Counter(each.name for each in self.workflows).items() if count > 1]
+        if repeated:
+            raise ValueError(f"workflows: {repeated[0]!r} is declared more than once")
         return self
 
     @model_validator(mode="after")

@@ -17,6 +17,8 @@ class Timer(Enum):
 
     AGED = "aged"
     """A call has waited as long as calls may."""
+    LOST = "lost"
+    """A call that waits has become too late for its deadline."""
     GAP = "gap"
     """A gap has lasted so long that its program makes way."""
     REVIEW = "review"

@@ -32,6 +32,7 @@ from scheduler.registry import build
 from scheduler.state import Call, EngineState, EngineStatus, Program, extends, thin
 from scheduler.types import CallId, EngineId, ProgramKey, Seconds, TenantId, Tokens, Usage
 from scheduler.view import View
+from scheduler.workflows import Answered
 
 IDLE_TIMEOUT: Seconds = 900.0
 """A program without a call for this long has ended."""
@@ -192,6 +193,10 @@ class Brain:
         if not program.served and not program.calls:
             self.learned.newcomer.add(call.reached + self._view.growth_after(call) / 2)
         program.calls[call.id] = call
+        if call.stage:
+            call.number = program.stages.get(call.stage, 0)
+            program.stages[call.stage] = call.number + 1
+            self.learned.stage(call.stage_key).prompted(program.key, event.prefix, program.tokens_per_byte)
         for listener in self._desk.policies.listeners:
             listener.call_arrived(self._view, call)
         self._gate.take(call)
@@ -295,6 +300,8 @@ class Brain:
             program.tokens_per_byte = usage.prompt / call.prompt_bytes
             learned.tokens_per_byte.add(program.tokens_per_byte)
         learned.workflow(program.key.tenant, program.workflow).output.add(usage.output)
+        if call.stage:
+            self._learn_stage(call, usage, engine)
         if call.first_token is None:
             prefilled = usage.prompt - (usage.cached or 0) + call.prefill_ahead
             learned.pace(engine.id).add(prefilled, usage.output, self._view.now - call.dispatched)
@@ -308,6 +315,14 @@ class Brain:
             rate.add((uncached + call.prefill_ahead) / seconds)
         if program.served and usage.cached < EVICTED_SHARE * program.context:
             learned.eviction_delays.append(max(0.0, call.first_token - call.arrived - uncached / rate.value))
+
+    def _learn_stage(self, call: Call, usage: Usage, engine: EngineState) -> None:
+        """Where step costs are guessed, what calls take alone is bounded by what they took."""
+        now = self._view.now
+        seconds = now - call.dispatched
+        alone = min(seconds, self._view.least_alone(call.model, usage.prompt, usage.cached or 0, usage.output))
+        self.learned.stage(call.stage_key).answered(engine.id, seconds, alone, usage.output)
+        call.program.answered.append(Answered(call.stage, call.number, call.arrived, now, alone))
 
     def _call_failed(self, event: events.CallFailed) -> None:
         call = self.calls.get(event.call)
@@ -504,5 +519,7 @@ class Brain:
                 self._keeper.silent(key)
             case Timer.GAP, ProgramKey() as key:
                 self._keeper.gap_too_long(key, alarm.gap)
+            case Timer.LOST, name:
+                self._gate.lose(CallId(str(name)))
             case Timer.AGED, name:
                 self._gate.age(CallId(str(name)))

@@ -25,6 +25,7 @@ class Gate:
 
     def take(self, call: Call) -> None:
         """Sends a call that need not wait; puts another in line, and lets the line move if it might for this one."""
+        self._judge(call)
         candidates = self._candidates(call)
         if not candidates:
             self._strand(call)
@@ -75,8 +76,17 @@ class Gate:
             self.line.age(call, self._desk.policies, self._desk.view)
             self._desk.books.roomier.update(self._desk.books.engines)
 
+    def lose(self, name: CallId) -> None:
+        """An alarm has rung: a call that still waits is too late from now on, and others may go before it."""
+        call = self._desk.books.calls.get(name)
+        if call is not None and call.lost <= self._desk.now:
+            self.line.find_place(call, self._desk.policies, self._desk.view)
+            self._desk.books.roomier.update(self._desk.books.engines)
+
     def reorder(self) -> None:
         """Other policies are in force."""
+        for call in self.line:
+            self._judge(call)
         self.line.reorder(self._desk.policies, self._desk.view)
         for call in self.line:
             call.bound = None
@@ -153,6 +163,13 @@ class Gate:
         binds = policies.placement.binds and call.bound != engine.id
         there = engine in self._desk.books.candidates(call)
         return there and not binds and not policies.admission.holds(self._desk.view, call)
+
+    def _judge(self, call: Call) -> None:
+        """Notes from when on the call is too late, if the order tells."""
+        triage = self._desk.policies.triage
+        call.lost = math.inf if triage is None else triage.lost_at(self._desk.view, call)
+        if call.lost > self._desk.now:
+            self._desk.alarms.set(call.lost, Timer.LOST, call.id)
 
     def _watch(self, call: Call) -> None:
         longest = self._desk.policies.admission.longest_wait(self._desk.view, call)

@@ -9,6 +9,7 @@ from scheduler.alarms import Timer
 from scheduler.desk import Desk
 from scheduler.state import EngineState, Program
 from scheduler.types import ProgramKey, Seconds
+from scheduler.workflows import chains
 
 
 class Keeper:
@@ -113,7 +114,16 @@ class Keeper:
             stats.peak.add(program.peak)
             stats.calls.add(program.served)
             learned.turns.add_program(program.served)
+            self._learn_stages(program)
         del self._desk.books.programs[program.key]
+
+    def _learn_stages(self, program: Program) -> None:
+        """What came after each of the program's calls, and how often it made those of each stage."""
+        learned, (tenant, _), workflow = self._desk.books.learned, program.key, program.workflow
+        for answered, ahead in zip(program.answered, chains(program.answered), strict=True):
+            learned.stage((tenant, workflow, answered.stage)).ended(answered.number, ahead)
+        for stage, calls in program.stages.items():
+            learned.stage((tenant, workflow, stage)).repeated(calls)
 
     def _learn_return(self, program: Program, *, useful: bool) -> None:
         """What became of a gap. One that was overdue has counted as lost, which a return takes back."""

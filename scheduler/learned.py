@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+from scheduler.average import Average, plain, read_average, read_numbers
 from scheduler.pace import Pace
 from scheduler.procedures.conformal import Calibration
-from scheduler.types import UNNAMED, EngineId, Seconds, Tokens
+from scheduler.types import UNNAMED, EngineId, Seconds, TenantId, Tokens
+from scheduler.workflows import StageKey, StageStats
 from tools.gaps import GapModel, SavedGaps
 
 DELAY_WINDOW = 200
@@ -20,23 +22,6 @@ RETURNS = (0.75, 4)
 """What is believed of a workflow's chance of return at first, and how many programs that belief counts for."""
 UNNAMED_RETURNS = (0.25, 4)
 """The same for first calls without a name. A return is seen when it comes, but that none comes only after a while."""
-
-
-@dataclass(slots=True)
-class Average:
-    """A mean that follows its samples: exact over the first `memory` of them, exponential afterwards."""
-
-    value: float
-    count: int = 0
-    memory: int = 50
-
-    def add(self, sample: float) -> None:
-        self.count += 1
-        self.value += (sample - self.value) / min(self.count, self.memory)
-
-    def raise_last(self) -> None:
-        """A late sample of 0 turns out to be 1."""
-        self.value = min(1.0, self.value + 1.0 / min(self.count, self.memory))
 
 
 @dataclass(slots=True)
@@ -100,6 +85,8 @@ class Learned:
 
     gaps: GapModel = field(default_factory=GapModel)
     workflows: dict[tuple[str, str], WorkflowStats] = field(default_factory=dict)
+    stages: dict[StageKey, StageStats] = field(default_factory=dict)
+    """The stages of workflows, of calls that name theirs."""
     tokens_per_byte: Average = field(default_factory=lambda: Average(0.25))
     prefill_rates: dict[EngineId, Average] = field(default_factory=dict)
     """Prefill tokens per second of each engine."""
@@ -119,6 +106,13 @@ class Learned:
             stats = self.workflows[tenant, workflow] = WorkflowStats()
             if workflow == UNNAMED:
                 stats.second = Average(*UNNAMED_RETURNS)
+        return stats
+
+    def stage(self, key: StageKey) -> StageStats:
+        """The statistics of a stage, made on first use."""
+        stats = self.stages.get(key)
+        if stats is None:
+            stats = self.stages[key] = StageStats()
         return stats
 
     def prefill_rate(self, engine: EngineId, default: float) -> Average:
@@ -154,18 +148,19 @@ class Learned:
                 [
                     *key,
                     *(
-                        _plain(average)
+                        plain(average)
                         for average in (stats.peak, stats.output, stats.calls, stats.second, stats.further)
                     ),
                 ]
                 for key, stats in self.workflows.items()
             ],
-            "tokens_per_byte": _plain(self.tokens_per_byte),
-            "prefill_rates": {engine: _plain(rate) for engine, rate in self.prefill_rates.items()},
+            "stages": [[*key, stats.to_json()] for key, stats in self.stages.items()],
+            "tokens_per_byte": plain(self.tokens_per_byte),
+            "prefill_rates": {engine: plain(rate) for engine, rate in self.prefill_rates.items()},
             "paces": {engine: pace.to_json() for engine, pace in self.paces.items()},
             "turns": [turns.n, turns.x, turns.y, turns.xx, turns.yy, turns.xy],
             "eviction_delays": list(self.eviction_delays),
-            "newcomer": _plain(self.newcomer),
+            "newcomer": plain(self.newcomer),
             "calibration": self.calibration.to_json(),
         }
 
@@ -186,40 +181,27 @@ class Learned:
         learned = cls(gaps=GapModel.from_json(cast("SavedGaps", state["gaps"])))
         for row in _rows(state["workflows"]):
             tenant, workflow, *averages = row
-            learned.workflows[str(tenant), str(workflow)] = WorkflowStats(*(_average(item) for item in averages))
-        learned.tokens_per_byte = _average(state["tokens_per_byte"])
+            learned.workflows[str(tenant), str(workflow)] = WorkflowStats(*(read_average(item) for item in averages))
+        for tenant, workflow, stage, stats in _rows(state.get("stages", [])):  # states of older versions have none
+            learned.stages[TenantId(str(tenant)), str(workflow), str(stage)] = StageStats.from_json(stats)
+        learned.tokens_per_byte = read_average(state["tokens_per_byte"])
         for engine, rate in _mapping(state["prefill_rates"]).items():
-            learned.prefill_rates[EngineId(engine)] = _average(rate)
+            learned.prefill_rates[EngineId(engine)] = read_average(rate)
         for engine, pace in _mapping(state.get("paces", {})).items():  # states of older versions have none
-            learned.paces[EngineId(engine)] = Pace.from_json(_numbers(pace))
-        count, *sums = _numbers(state["turns"])
+            learned.paces[EngineId(engine)] = Pace.from_json(read_numbers(pace))
+        count, *sums = read_numbers(state["turns"])
         learned.turns = TurnCorrelation(int(count), *sums)
-        learned.eviction_delays.extend(_numbers(state["eviction_delays"]))
+        learned.eviction_delays.extend(read_numbers(state["eviction_delays"]))
         if "newcomer" in state:  # states of before this was learned go without
-            learned.newcomer = _average(state["newcomer"], memory=100)
+            learned.newcomer = read_average(state["newcomer"], memory=100)
         if "calibration" in state:  # states of older versions have none
             learned.calibration = Calibration.from_json(_mapping(state["calibration"]))
         return learned
 
 
-def _plain(average: Average) -> list[float]:
-    return [average.value, average.count]
-
-
-def _average(value: object, memory: int = 50) -> Average:
-    mean, count = _numbers(value)
-    return Average(mean, int(count), memory)
-
-
 def _rows(value: object) -> list[list[object]]:
     if not isinstance(value, list):
         raise TypeError(f"expected a list, not {value!r}")
-    return value
-
-
-def _numbers(value: object) -> list[float]:
-    if not isinstance(value, list) or not all(isinstance(item, int | float) for item in value):
-        raise TypeError(f"expected a list of numbers, not {value!r}")
     return value
 
 

@@ -73,6 +73,7 @@ PRESETS: Mapping[str, PolicyConfig] = MappingProxyType(
             _preset("hexgen_code", Choice("urgency", (("shared_workflow", True),)), _HEXGEN_CODE, "memory", "none"),
             _preset("llmd_las", "least_attained", "sticky", "saturation", "none"),
             _preset("past_future", "fcfs", Choice("short_anywhere", (("short", 0),)), "past_future", "none"),
+            _preset("text2sql", "punctual", "least_delay", "in_time", "none"),
             _preset("agentserve", "expected_remaining", "least_delay", "working_set", "break_even"),
         )
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TypeVar, cast
 
 from scheduler.admission.base import Admission, Overseer
+from scheduler.admission.in_time import InTime
 from scheduler.admission.memory import Memory
 from scheduler.admission.past_future import PastFuture
 from scheduler.admission.saturation import Saturation
@@ -17,7 +18,7 @@ from scheduler.fairness.none import NoFairness
 from scheduler.fairness.virtual_token_counter import VirtualTokenCounter
 from scheduler.listener import Listener
 from scheduler.order.attained_service import AttainedService
-from scheduler.order.base import Order
+from scheduler.order.base import Order, Triage
 from scheduler.order.edf import EarliestDeadline
 from scheduler.order.expected_remaining import ExpectedRemaining
 from scheduler.order.fcfs import Fcfs
@@ -25,6 +26,7 @@ from scheduler.order.least_attained import LeastAttained
 from scheduler.order.least_laxity import LeastLaxity
 from scheduler.order.modified_due_date import ModifiedDueDate
 from scheduler.order.program_fcfs import ProgramFcfs
+from scheduler.order.punctual import Punctual
 from scheduler.order.urgency import Urgency
 from scheduler.placement.balanced import Balanced
 from scheduler.placement.base import Placement
@@ -58,6 +60,7 @@ ORDER: Mapping[str, Callable[..., Order]] = {
     "least_laxity": LeastLaxity,
     "modified_due_date": ModifiedDueDate,
     "urgency": Urgency,
+    "punctual": Punctual,
 }
 PLACEMENT: Mapping[str, Callable[..., Placement]] = {
     "least_loaded": LeastLoaded,
@@ -74,6 +77,7 @@ ADMISSION: Mapping[str, Callable[..., Admission]] = {
     "unlimited": Unlimited,
     "working_set": WorkingSet,
     "memory": Memory,
+    "in_time": InTime,
     "past_future": PastFuture,
     "saturation": Saturation,
     "thunderagent": ThunderAgent,
@@ -102,6 +106,8 @@ class Policies:
     """Those of them that want to be told what happens."""
     overseer: Overseer | None = None
     """The admission policy, if it decides on all programs together."""
+    triage: Triage | None = None
+    """The order, if it tells which calls are too late."""
 
 
 def build(config: PolicyConfig) -> Policies:
@@ -112,14 +118,16 @@ def build(config: PolicyConfig) -> Policies:
     """
     made: dict[object, object] = {}
     admission = _make("admission", ADMISSION, config.admission, made)
+    order = _make("order", ORDER, config.order, made)
     return Policies(
         _make("fairness", FAIRNESS, config.fairness, made),
-        _make("order", ORDER, config.order, made),
+        order,
         _make("placement", PLACEMENT, config.placement, made),
         admission,
         _make("retention", RETENTION, config.retention, made),
         tuple(policy for policy in made.values() if isinstance(policy, Listener)),
         admission if isinstance(admission, Overseer) else None,
+        order if isinstance(order, Triage) else None,
     )
 
 

@@ -10,6 +10,7 @@ from operator import attrgetter
 
 from scheduler.account import Account, Footprint, footprint
 from scheduler.types import CallId, EngineId, EngineSpec, PrefixMark, ProgramKey, Seconds, Tokens
+from scheduler.workflows import Answered, StageKey
 
 
 class EngineStatus(Enum):
@@ -59,6 +60,10 @@ class Program:
     """It makes way as soon as none of its calls waits or runs."""
     ending: bool = False
     """No further call will come."""
+    stages: dict[str, int] = field(default_factory=dict)
+    """How many calls of each named stage have come."""
+    answered: list[Answered] = field(default_factory=list)
+    """Its answered calls of named stages."""
     remaining_calls: int | None = None
     expected_gap: Seconds | None = None
 
@@ -86,6 +91,10 @@ class Call:
     stops: bool
     stage: str
     deadline: Seconds | None
+    number: int = 0
+    """Which of its program's calls of that stage it is."""
+    lost: Seconds = math.inf
+    """From then on it is too late for its deadline, by an order that tells."""
     priority: int = 0
     """The client's word among the calls of its tenant: larger goes first."""
     key: tuple[float, ...] = ()
@@ -105,6 +114,11 @@ class Call:
     output: Tokens = 0
     ttl: Seconds = 0.0
     """The pin that went with it."""
+
+    @property
+    def stage_key(self) -> StageKey:
+        """Under which its stage is learned."""
+        return self.program.key.tenant, self.program.workflow, self.stage
 
     @property
     def reached(self) -> Tokens:

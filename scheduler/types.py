@@ -74,6 +74,10 @@ class StepCost:
         """One step of `batch` decoding requests that have `context` tokens in all."""
         return self.constant + self.decode_request * batch + self.decode_context * context
 
+    def alone(self, prompt: Tokens, cached: Tokens, output: Tokens) -> Seconds:
+        """A call while nothing else runs."""
+        return self.prefill(prompt - cached, cached) + output * self.decode(1, prompt + output // 2)
+
 
 DECODE_STEP: Seconds = 0.03
 """A step of an engine whose steps nobody has measured."""

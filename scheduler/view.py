@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from scheduler.learned import Learned
 from scheduler.state import Call, EngineState, Program
 from scheduler.types import DECODE_STEP, EngineId, ProgramKey, Seconds, StepCost, TenantId, Tokens
+from scheduler.workflows import ENOUGH
 
 GOES_ON = 0.5
 """A program goes on with its context after a call if that is more likely than not."""
@@ -65,6 +66,23 @@ class View:
     def needs(self, call: Call, engine: EngineState) -> Tokens:
         """Tokens the engine's account would grow by, should the call of a program that is no member go there."""
         return engine.account.added_by(call.held)
+
+    def least_alone(self, model: str, prompt: Tokens, cached: Tokens, output: Tokens) -> Seconds:
+        """What a call takes on the fastest of the model's engines while nothing else runs there."""
+        engines = (engine for engine in self.engines.values() if model in engine.spec.models)
+        return min(self.steps(engine).alone(prompt, cached, output) for engine in engines)
+
+    def ahead(self, call: Call) -> Seconds:
+        """What the call's program needs from the call on, at least (`scheduler.workflows`)."""
+        stage = self.learned.stages.get(call.stage_key)
+        if stage is None or stage.alone.count < ENOUGH:
+            return self.least_alone(call.model, call.prompt, 0, call.expected_output)
+        program = call.program
+        if program.ending:
+            return stage.alone.value
+        if program.remaining_calls is not None:
+            return stage.alone.value * max(program.remaining_calls, 1)
+        return stage.alone.value + stage.after(call.number)
 
     def goes_on(self, program: Program) -> bool:
         """Whether the program's next call will rather begin with the context of the present one than not."""

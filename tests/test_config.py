@@ -183,3 +183,34 @@ def test_mistakes_in_tenants_are_named(name: str) -> None:
     settings, said = TENANTS[name]
     with pytest.raises(ConfigError, match=said):
         parse({"pools": POOLS, **settings})
+
+
+WORKFLOW = {"name": "sql", "slo": "90s", "stages": {"plan": {}, "draft": {"after": ["plan"], "parallel": 3}}}
+
+
+def test_a_workflow_is_declared_with_stages_and_the_time_for_the_whole() -> None:
+    (workflow,) = parse({**pools(ENGINE), "workflows": [WORKFLOW]}).workflows
+    assert (workflow.slo, workflow.stages["draft"].parallel, workflow.stages["plan"].retries) == (90.0, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"slo": 0}, r"workflows\[0\].slo.*greater than 0"),
+        ({"stages": {"plan": {"after": ["nothing"]}}}, "'plan' comes after 'nothing', which is no stage"),
+        ({"stages": {"a": {"after": ["b"]}, "b": {"after": ["a"]}}}, "in a cycle: .* has `retries`"),
+        ({"stages": {"a": {"after": ["a"]}}}, "in a cycle: a -> a"),
+        ({"stages": {}}, r"workflows\[0\].stages"),
+        ({"stages": {"a": {"retires": 3}}}, "did you mean 'retries'"),
+        ({"stages": {"a": {"parallel": 0}}}, r"stages.a.parallel.*greater than 0"),
+        ({"stages": {"a": {"retries": -1}}}, r"stages.a.retries"),
+    ],
+)
+def test_a_workflow_that_cannot_be_is_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse({**pools(ENGINE), "workflows": [WORKFLOW | change]})
+
+
+def test_a_workflow_is_declared_once() -> None:
+    with pytest.raises(ConfigError, match="'sql' is declared more than once"):
+        parse({**pools(ENGINE), "workflows": [WORKFLOW, WORKFLOW]})

@@ -93,6 +93,7 @@ class Call:
 
     def _arrival(self) -> CallArrived:
         request, identity, now = self._request, self._identity, self._driver.now()
+        due = self._driver.due(identity.program, identity.workflow, now)
         return CallArrived(
             at=now,
             call=self._name,
@@ -102,7 +103,7 @@ class Call:
             prefix=request.prompt.marks,
             prompt_tokens=request.prompt.tokens,
             max_output=request.max_output,
-            deadline=None if identity.deadline is None else now + identity.deadline,
+            deadline=due if identity.deadline is None else now + identity.deadline,
             parent=identity.parent,
             workflow=identity.workflow,
             stage=identity.stage,

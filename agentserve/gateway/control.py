@@ -15,6 +15,7 @@ from agentserve.gateway.errors import ApiError, unknown_model
 from agentserve.gateway.fleet import Fleet
 from agentserve.gateway.ledger import Account
 from agentserve.gateway.tenants.door import Visitor
+from agentserve.gateway.workflows import WorkflowReport, report_workflows
 from scheduler.events import HintGiven, ProgramEnded, ToolEnded, ToolStarted
 from scheduler.state import Program
 from scheduler.types import ProgramKey, Seconds, TenantId
@@ -137,6 +138,14 @@ def control_routes(fleet: Fleet) -> APIRouter:
     @router.get("/agentserve/v1/engines", summary="Engines, their state and what they can do", dependencies=operators)
     async def engines() -> JSONResponse:
         return JSONResponse({"engines": [asdict(report) for report in fleet.report()]})
+
+    @router.get(
+        "/agentserve/v1/workflows",
+        summary="Workflows that are declared or were seen, with their stages",
+        dependencies=operators,
+    )
+    async def workflows() -> dict[str, list[WorkflowReport]]:
+        return {"workflows": report_workflows(driver.workflows, driver.brain.learned.stages)}
 
     @router.get(
         "/agentserve/v1/programs",

@@ -11,6 +11,7 @@ from agentserve.engines.base import Engine, PinReport, Pulse
 from agentserve.gateway.interrupt import Cause, Interruptible
 from agentserve.gateway.metrics import Metrics
 from agentserve.gateway.pins import PinLine
+from agentserve.workflows import WorkflowSection
 from scheduler.actions import Abort, Action, Answer, Dispatch, Reject, Release, Retain, Submit
 from scheduler.brain import Brain, Decision
 from scheduler.events import (
@@ -95,8 +96,16 @@ class Performer(Protocol):
 class Driver:
     """Owns the brain of one gateway. Everything happens in one event loop; nothing here waits."""
 
-    def __init__(self, brain: Brain, metrics: Metrics, records: Sequence[Record] = ()) -> None:
+    def __init__(
+        self,
+        brain: Brain,
+        metrics: Metrics,
+        records: Sequence[Record] = (),
+        workflows: Sequence[WorkflowSection] = (),
+    ) -> None:
         self.brain = brain
+        self.workflows = {workflow.name: workflow for workflow in workflows}
+        """Those that are declared."""
         self.metrics = metrics
         self.engines: dict[EngineId, Engine] = {}
         """Those that are up."""
@@ -111,6 +120,14 @@ class Driver:
         self._performers: dict[str, Performer] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at: Seconds | None = None
+
+    def due(self, program: ProgramKey, workflow: str, now: Seconds) -> Seconds | None:
+        """When a program's calls are due that do not say so: by the time that its declared workflow has."""
+        known = self.brain.programs.get(program)
+        declared = self.workflows.get(workflow if known is None else known.workflow)
+        if declared is None or declared.slo is None:
+            return None
+        return (now if known is None else known.arrived) + declared.slo
 
     # --- time and the brain -----------------------------------------------------------------------------------------
 

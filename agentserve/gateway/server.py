@@ -143,7 +143,9 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     ledger = Ledger({model: Price(**price.model_dump()) for model, price in config.prices.items()}, metrics)
     lives = Lives([metrics, ledger, *([recorder] if recorder else []), *([CallLines()] if config.log.calls else [])])
     roster = Roster(config)
-    driver = Driver(brain, metrics, [*([log.record] if log else []), lives.record, Meter(roster).record])
+    driver = Driver(
+        brain, metrics, [*([log.record] if log else []), lives.record, Meter(roster).record], config.workflows
+    )
     for tenant in roster:
         driver.handle(TenantChanged(driver.now(), tenant.id, tenant.weight, tenant.tier))
     door = Door(roster, load_keys(config.keys) if config.keys else None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from scheduler.state import Call
+from scheduler.types import Seconds
 from scheduler.view import View
 
 
@@ -20,4 +21,13 @@ class Order(Protocol):
 
     def priority(self, view: View, call: Call) -> int:
         """The request priority for vLLM, smaller first; equal ones are served in order of arrival there."""
+        ...
+
+
+@runtime_checkable
+class Triage(Order, Protocol):
+    """An order that tells which calls are too late. Its keys do not move, but for once when a call is lost."""
+
+    def lost_at(self, view: View, call: Call) -> Seconds:
+        """From when on the call's deadline cannot be met any more; kept as `call.lost`. May be infinite, or past."""
         ...

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
-from scheduler.learned import Average
+from scheduler.average import Average
 from scheduler.listener import Listener
 from scheduler.state import Call, EngineState, Program
 from scheduler.types import ProgramKey, Seconds, Usage

@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TypeAlias
 
-from scheduler.learned import Average
+from scheduler.average import Average
 from scheduler.listener import Listener
 from scheduler.state import Call, EngineState, Program
-from scheduler.types import CallId, ProgramKey, Seconds, Tokens, Usage
+from scheduler.types import CallId, ProgramKey, Seconds, Usage
 from scheduler.view import View
 
 ENOUGH = 3
@@ -147,7 +147,7 @@ class StageTimes:
         for key in (_workflow(call.program), stage, (*stage, engine.id)):
             self._service.add(key, seconds)
         run.taken.append((_keys(call, run.numbers.pop(call.id, 0)), seconds))
-        run.alone += alone(engine, usage.prompt, usage.cached or 0, usage.output)
+        run.alone += engine.spec.steps.alone(usage.prompt, usage.cached or 0, usage.output)
 
     def gap_ended(self, program: Program, gap: Seconds) -> None:
         """A gap is not the engines' time."""
@@ -202,14 +202,8 @@ class StageOrder(StageListener, ABC):
         return round(1000 * self.key(view, call))
 
 
-def alone(engine: EngineState, prompt: Tokens, cached: Tokens, output: Tokens) -> Seconds:
-    """What a call takes on the engine while nothing else runs there."""
-    steps = engine.spec.steps
-    return steps.prefill(prompt - cached, cached) + output * steps.decode(1, prompt + output // 2)
-
-
 def _alone(call: Call, engine: EngineState) -> Seconds:
-    return alone(engine, call.prompt, 0, call.expected_output)
+    return engine.spec.steps.alone(call.prompt, 0, call.expected_output)
 
 
 def _workflow(program: Program) -> Key:

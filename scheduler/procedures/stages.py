@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from scheduler.learned import Average
+from scheduler.average import Average
 from scheduler.procedures.base import Procedure, Stage, Step
 from scheduler.types import CallId, Seconds
 

@@ -48,6 +48,9 @@ class Parameter(NamedTuple):
 
 RANGES: Mapping[Parameter, Range] = {
     Parameter("order", "expected_remaining", "ageing"): Range(0.03, 10.0, Scale.LOG),
+    Parameter("order", "punctual", "laxity"): Range(0.0, 3.0),
+    Parameter("order", "punctual", "margin"): Range(0.0, 2.0),
+    Parameter("order", "punctual", "slo_scale"): Range(2.0, 15.0, Scale.LOG),
     Parameter("order", "urgency", "slo_scale"): Range(2.0, 15.0, Scale.LOG),
     Parameter("placement", "sticky", "margin"): Range(1.0, 10.0, Scale.LOG),
     Parameter("placement", "balanced", "alpha"): Range(0.0, 0.9),
@@ -71,6 +74,7 @@ PUBLISHED = frozenset(
         "balanced",
         "continuum_code",
         "edf",
+        "in_time",
         "least_attained",
         "least_laxity",
         "memory",

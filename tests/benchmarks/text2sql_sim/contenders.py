@@ -7,13 +7,15 @@ from dataclasses import replace
 
 from scheduler.policy import PRESETS, Choice, PolicyConfig
 
-OURS = "urgency"
+OURS = "text2sql"
+URGENCY = "urgency"
 FCFS = "fcfs"
 ROUND_ROBIN = "fcfs, round robin"
 ALPHAS = (0.0, 0.3, 0.5)
 
-BASE = PolicyConfig(OURS, Choice("none"), Choice(OURS), Choice("least_delay"), Choice("memory"), Choice("none"))
-"""Urgency with the placement, the admission and the retention that all orders are compared with."""
+BASE = PRESETS[OURS]
+"""Its placement, admission and retention are those that all orders are compared with. Its admission holds back calls
+that the order calls lost; under the other orders, which call none so, it is `memory`."""
 
 
 def _ordered(name: str, order: Choice) -> PolicyConfig:
@@ -22,7 +24,7 @@ def _ordered(name: str, order: Choice) -> PolicyConfig:
 
 ORDERS: Mapping[str, PolicyConfig] = {
     OURS: BASE,
-    **{name: _ordered(name, Choice(name)) for name in (FCFS, "edf", "least_laxity", "modified_due_date")},
+    **{name: _ordered(name, Choice(name)) for name in (FCFS, "edf", "least_laxity", "modified_due_date", URGENCY)},
 }
 PUBLISHED: Mapping[str, PolicyConfig] = {
     ROUND_ROBIN: PolicyConfig(
@@ -38,14 +40,21 @@ FURTHER: Mapping[str, PolicyConfig] = {
 }
 """Further orders, in the cells where parts are compared."""
 ABLATIONS: Mapping[str, PolicyConfig] = {
-    "urgency only": replace(BASE, placement=Choice("round_robin"), admission=Choice("unlimited")),
-    "without late binding": replace(BASE, admission=Choice("unlimited")),
-    "whole-query deadline": _ordered("whole-query deadline", Choice(OURS, (("shared_workflow", True),))),
+    "order only": replace(BASE, placement=Choice("round_robin"), admission=Choice("unlimited")),
+    "lost calls not held back": replace(BASE, admission=Choice("memory")),
 }
-"""Ours with a part replaced by a plain one. Dispatch alone is `fcfs`."""
+"""Ours with a part replaced by a plain one. Dispatch alone is `fcfs`; without lost calls it is `edf`."""
+URGENT = ORDERS[URGENCY]
+URGENCIES: Mapping[str, PolicyConfig] = {
+    "urgency only": replace(URGENT, placement=Choice("round_robin"), admission=Choice("unlimited")),
+    "without late binding": replace(URGENT, admission=Choice("unlimited")),
+    "whole-query deadline": _ordered("whole-query deadline", Choice(URGENCY, (("shared_workflow", True),))),
+}
+"""HexGen's order on our placement, with a part replaced: the last has no budgets by stage."""
 SWEEP: Mapping[str, PolicyConfig] = {
-    f"alpha {alpha:g}": replace(BASE, placement=Choice("balanced", (("alpha", alpha),))) for alpha in ALPHAS
+    f"alpha {alpha:g}": replace(URGENT, placement=Choice("balanced", (("alpha", alpha),))) for alpha in ALPHAS
 }
-ASIDE: Mapping[str, PolicyConfig] = {**RIVALS, **FURTHER, **ABLATIONS, **SWEEP}
+"""The same order on HexGen's placement."""
+ASIDE: Mapping[str, PolicyConfig] = {**ABLATIONS, **RIVALS, **FURTHER, **URGENCIES, **SWEEP}
 """Those that play the cells where parts are compared."""
 CONTENDERS: Mapping[str, PolicyConfig] = {**MAIN, **ASIDE}

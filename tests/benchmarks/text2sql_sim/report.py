@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from simulator.intervals import Interval, Ratio
-from tests.benchmarks.text2sql_sim.contenders import ABLATIONS, FCFS, FURTHER, ORDERS, OURS, RIVALS, ROUND_ROBIN, SWEEP
-from tests.benchmarks.text2sql_sim.grid import LEVELS, Cell
+from tests.benchmarks.text2sql_sim.contenders import (
+    ABLATIONS,
+    FCFS,
+    FURTHER,
+    ORDERS,
+    OURS,
+    RIVALS,
+    ROUND_ROBIN,
+    SWEEP,
+    URGENCIES,
+    URGENCY,
+)
+from tests.benchmarks.text2sql_sim.grid import LEVELS, PARTS, Cell
 from tests.benchmarks.text2sql_sim.play import Game
 from tests.benchmarks.text2sql_sim.score import Score
 from tests.benchmarks.text2sql_sim.table import Table
@@ -73,8 +84,8 @@ def _round_robin(table: Table) -> Iterator[str]:
 def _parts(table: Table) -> Iterator[str]:
     yield "## Parts and presets"
     yield ""
-    others = [*ABLATIONS, FCFS, *FURTHER, *RIVALS, ROUND_ROBIN]
-    cells = [cell for cell in _cells(table) if table.seeds(cell, ABLATIONS)]
+    others = [*ABLATIONS, FCFS, *URGENCIES, *FURTHER, *RIVALS, ROUND_ROBIN]
+    cells = [cell for cell in _cells(table) if cell in PARTS]
     yield f"| | sustained load over that of {OURS} | P95 over its, at {' | at '.join(f'{level:g}' for level in LEVELS)} |"
     yield "|---|---|" + "---|" * len(LEVELS)
     for name in others if cells else []:
@@ -84,14 +95,14 @@ def _parts(table: Table) -> Iterator[str]:
 
 
 def _sweep(table: Table) -> Iterator[str]:
-    yield f"## HexGen's dispatch (`balanced`) by alpha, in the place of the placement of {OURS}"
+    yield f"## HexGen's dispatch (`balanced`) by alpha, in the place of the placement of {URGENCY}"
     yield ""
     cells = [cell for cell in _cells(table) if table.seeds(cell, SWEEP)]
-    yield f"| | sustained load over that of {OURS} | in time, points more than under it, at {' | at '.join(f'{level:g}' for level in LEVELS)} |"
+    yield f"| | sustained load over that of {URGENCY} | in time, points more than under it, at {' | at '.join(f'{level:g}' for level in LEVELS)} |"
     yield "|---|---|" + "---|" * len(LEVELS)
     for name in SWEEP if cells else ():
-        gains = " | ".join(_interval(table.gain(cells, name, OURS, level)) for level in LEVELS)
-        yield f"| {name} | {_ratio(table.mean_load_ratio(cells, name, OURS))} | {gains} |"
+        gains = " | ".join(_interval(table.gain(cells, name, URGENCY, level)) for level in LEVELS)
+        yield f"| {name} | {_ratio(table.mean_load_ratio(cells, name, URGENCY))} | {gains} |"
 
 
 def _sustained(table: Table) -> Iterator[str]:
