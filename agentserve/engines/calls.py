@@ -279,6 +279,7 @@ class CallReply:
 
     def ended(self) -> None:
         """All of it is there."""
+        self._resume()  # the next exchange is not to find it paused
         if not self._over:
             self._over = True
             self._free(self._connection)
