@@ -279,6 +279,7 @@ class CallReply:
 
     def ended(self) -> None:
         """All of it is there."""
+        self._resume()  # the next exchange is not to find it paused
         if not self._over:
             self._over = True
             self._free(self._connection)
@@ -340,7 +341,7 @@ class CallLeg:
     def __init__(self, engine: EngineId, url: str) -> None:
         parts = urlsplit(url)
         self._engine = engine
-        self._url = url
+        self.url = url
         self._host = parts.hostname or ""
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._port = parts.port or (443 if self._tls else 80)
@@ -366,7 +367,7 @@ class CallLeg:
             return await self._exchange(await self._connect(), head, body)
         except (BrokenError, OSError) as error:
             reason = str(error) or type(error).__name__
-            raise EngineError(f"engine {self._engine} gave no answer to POST {self._url}{path}: {reason}") from error
+            raise EngineError(f"engine {self._engine} gave no answer to POST {self.url}{path}: {reason}") from error
 
     def close(self) -> None:
         """Closes what is idle; what is busy is closed by those who use it."""

@@ -47,6 +47,9 @@ class HttpLeg:
         """
         if self._client.is_closed:
             raise EngineError(f"engine {self.engine} has been stopped")
+        if self._calls.url != self.url:  # one that is launched knows its port only then
+            self._calls.close()
+            self._calls = CallLeg(self.engine, self.url)
         return await self._calls.open(path, headers, body)
 
     async def get(self, path: str, limit: Seconds = QUESTION_TIMEOUT) -> httpx.Response:

@@ -120,6 +120,9 @@ class Driver:
         self._performers: dict[str, Performer] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at: Seconds | None = None
+        """When the brain wants to be woken."""
+        self._rings_at: Seconds = 0.0
+        """When the timer rings, if there is one."""
 
     def due(self, program: ProgramKey, workflow: str, now: Seconds) -> Seconds | None:
         """When a program's calls are due that do not say so: by the time that its declared workflow has."""
@@ -185,16 +188,27 @@ class Driver:
             self._pins[engine][0].order(program, ttl)
 
     def _set_alarm(self, at: Seconds | None) -> None:
-        if at == self._alarm_at:
+        """The brain wants to be woken then. A timer that rings before is left: `_wake` sets it anew."""
+        self._alarm_at = at
+        if at is None or (self._alarm is not None and self._rings_at <= at):
             return
+        self._cancel_alarm()
+        self._rings_at = at
+        self._alarm = self._loop.call_at(self._start + at, self._wake)
+
+    def _cancel_alarm(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm_at = at
-        self._alarm = None if at is None else self._loop.call_at(self._start + at, self._wake)
+            self._alarm = None
 
     def _wake(self) -> None:
-        self._alarm = self._alarm_at = None
-        self.handle(Wakeup(self.now()))
+        self._alarm = None
+        at = self._alarm_at
+        if at is not None and at > self.now():
+            self._set_alarm(at)
+        elif at is not None:
+            self._alarm_at = None
+            self.handle(Wakeup(self.now()))
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
@@ -305,7 +319,7 @@ class Driver:
 
     def close(self) -> None:
         """Ends the alarm and the pin lines. Call it when no call is left."""
-        self._set_alarm(None)
+        self._cancel_alarm()
         for _, task in self._pins.values():
             task.cancel()
         self._pins.clear()

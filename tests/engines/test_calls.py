@@ -159,6 +159,31 @@ async def test_what_the_taker_raises_ends_the_relay() -> None:
             await reply.aclose()
 
 
+async def test_a_connection_whose_taker_left_with_no_room_serves_the_next() -> None:
+    late, taken, never = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    async with server((CHUNKED, late, b"".join(CHUNKS)), (HEAD, b"hello")) as told:
+        reply = await told.leg.open("/x", {}, b"{}")
+
+        def take(piece: bytes) -> Room:
+            taken.set()
+            return wait
+
+        async def wait() -> None:
+            await never.wait()
+
+        relay = asyncio.create_task(reply.relay(take))
+        await asyncio.sleep(0)
+        late.set()
+        await taken.wait()
+        relay.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await relay
+        await reply.aclose()
+        async with asyncio.timeout(5):
+            assert await body(told) == b"hello"
+        assert told.connections == 1
+
+
 async def test_leaving_closes_the_connection() -> None:
     never = asyncio.Event()
     async with server((CHUNKED, CHUNKS[0], never)) as told:
