@@ -18,6 +18,7 @@ from agentserve.gateway.app import Gateway
 from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.eventlog import EventLog
+from agentserve.gateway.faults.drain import DrainingServer
 from agentserve.gateway.fleet import Fleet
 from agentserve.gateway.gauges import Gauges
 from agentserve.gateway.inference import Inference
@@ -35,8 +36,8 @@ from agentserve.gateway.virtual.model import VirtualModel
 from scheduler.brain import Brain
 from scheduler.events import TenantChanged
 
-STOP_TIMEOUT = 30
-"""Seconds that running calls have to end when the gateway stops."""
+CLOSING = 5
+"""Seconds that connections have to close when nothing runs on them any more, or nothing may."""
 
 KEEP_ALIVE = 75
 """Seconds an idle connection of a client is kept: longer than clients keep theirs, so that none is used as it closes."""
@@ -95,7 +96,7 @@ def listen(config: Config) -> socket.socket:
 async def _serve(config: Config, brain: Brain, listener: socket.socket) -> None:
     async with gateway(config, brain, build_engines(config, default_logs())) as app:
         logger.info("listening on http%s://%s, policy %s", "s" if config.tls else "", config.listen, brain.policy.name)
-        await uvicorn.Server(
+        await DrainingServer(
             uvicorn.Config(
                 app,
                 lifespan="off",
@@ -103,10 +104,12 @@ async def _serve(config: Config, brain: Brain, listener: socket.socket) -> None:
                 access_log=False,
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE,
-                timeout_graceful_shutdown=STOP_TIMEOUT,
+                timeout_graceful_shutdown=CLOSING,
                 ssl_certfile=config.tls.certificate if config.tls else None,
                 ssl_keyfile=config.tls.key if config.tls else None,
-            )
+            ),
+            app.drain,
+            config.limits.drain,
         ).serve(sockets=[listener])
 
 
@@ -126,7 +129,7 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     recorder = Recorder(config.record, metrics.registry) if config.record else None
     roster = Roster(config)
     records = (log, recorder, Meter(roster))
-    driver = Driver(brain, metrics, [each.record for each in records if each is not None])
+    driver = Driver(brain, metrics, [each.record for each in records if each is not None], config.faults)
     for tenant in roster:
         driver.handle(TenantChanged(driver.now(), tenant.id, tenant.weight, tenant.tier))
     door = Door(roster, load_keys(config.keys) if config.keys else None)
