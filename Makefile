@@ -39,6 +39,7 @@ bench: setup ## the benchmarks whose results are in docs/results/ (over two hour
 	$(BIN)/python -m tests.benchmarks.simulator_speed --json docs/results/simulator-speed.json
 	$(BIN)/python -m tests.benchmarks.engine_model --json docs/results/engine-model.json
 	$(BIN)/python -m tests.benchmarks.scale --json docs/results/scale.json
+	$(BIN)/python -m tests.benchmarks.fairness --json docs/results/fairness.json
 
 tournament: setup ## all presets against each other in the simulator (TRACES=folder of public traces; goes on where it was cut off)
 	@scripts/compile.sh
