@@ -1,5 +1,7 @@
-# The gateway, for engines that run elsewhere. Mount a configuration at /etc/agentserve.yaml:
-#   docker build -t agentserve . && docker run -p 8000:8000 -v ./agentserve.yaml:/etc/agentserve.yaml:ro agentserve
+# The gateway, for engines that run elsewhere. Mount a configuration at /etc/agentserve.yaml, and the key file that it names
+# as `keys` (`agentserve keys create`; user 10001 has to own it): others can reach it, so nobody gets in without a key.
+#   docker build -t agentserve . && docker run -p 8000:8000 -v ./agentserve.yaml:/etc/agentserve.yaml:ro \
+#     -v ./keys.json:/etc/keys.json:ro agentserve
 FROM python:3.12-slim AS build
 WORKDIR /src
 COPY requirements/lock.txt requirements/lock.txt

@@ -201,7 +201,7 @@ class PriceSection(Section):
 
 
 class Limits(Section):
-    """What the gateway bears from a client; times in seconds."""
+    """What the gateway bears from clients and engines; times in seconds."""
 
     body_bytes: Count = 32 * 1024 * 1024
     first_byte_hold: Duration = 10.0
@@ -210,6 +210,27 @@ class Limits(Section):
     """A client that reads nothing for so long is given up."""
     buffer_bytes: Count = 256 * 1024
     """What is held for a slow reader before reading from the engine pauses."""
+    answer_bytes: Count = 64 * 1024 * 1024
+    """The longest answer in one piece, which has to be held whole."""
+    first_byte: Duration = 600.0
+    """How long an engine that a stream was sent to may say nothing."""
+    idle: Duration = 120.0
+    """How long it may pause within an answer."""
+    total: Duration = 3600.0
+    """How long a call may take, waiting included."""
+    drain: Duration = 30.0
+    """How long calls under way have when the gateway is told to stop."""
+
+
+class Faults(Section):
+    """What is done when engines fail; times in seconds."""
+
+    retries: Annotated[float, Field(ge=0, le=10)] = 0.2
+    """Retries a call, on average over all calls; a call is tried again only before its first byte."""
+    pause: Duration = 0.05
+    """The longest random pause before a first retry; it doubles for the next."""
+    failures: Count = 5
+    """So many failures in a row make the gateway ask an engine whether it still answers."""
 
 
 class LogSection(Section):
@@ -273,6 +294,7 @@ class Config(Section):
     workflows: list[WorkflowSection] = Field(default_factory=list)
     """What is known of workflows before any traffic: their stages and the time that an analyst, say, waits for them."""
     limits: Limits = Limits()
+    faults: Faults = Faults()
     program_idle_timeout: Duration = 900.0
     """A program without calls for so long, in seconds, has ended."""
     state: PathText | None = None

@@ -100,6 +100,7 @@ class Brain:
             events.PinReported: self._pin_reported,
             events.EngineUp: self._engine_up,
             events.EngineDraining: self._engine_draining,
+            events.EngineResumed: self._engine_resumed,
             events.EngineDown: self._engine_down,
             events.EngineObserved: self._engine_observed,
             events.PolicyChanged: self._policy_changed,
@@ -445,6 +446,13 @@ class Brain:
             engine.status = EngineStatus.DRAINING
             self._books.set_engine(engine)
             self._gate.strand_hopeless()
+
+    def _engine_resumed(self, event: events.EngineResumed) -> None:
+        engine = self.engines.get(event.engine)
+        if engine is not None and engine.status is EngineStatus.DRAINING:
+            engine.status = EngineStatus.UP
+            self._books.set_engine(engine)
+            self._books.roomier.add(engine.id)
 
     def _engine_down(self, event: events.EngineDown) -> None:
         engine = self.engines.get(event.engine)

@@ -19,6 +19,7 @@ class FailureReason(StrEnum):
     BAD_ANSWER = "bad_answer"
     REFUSED = "refused"
     STALLED = "stalled"
+    TIMEOUT = "timeout"
 
 
 class PinOutcome(StrEnum):
@@ -187,6 +188,14 @@ class EngineDraining:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineResumed:
+    """An engine that was draining takes calls again; it has kept its KV."""
+
+    at: Seconds
+    engine: EngineId
+
+
+@dataclass(frozen=True, slots=True)
 class EngineDown:
     """The engine is gone, and with it all KV. Its running calls are reported one by one by the driver."""
 
@@ -285,6 +294,7 @@ Event: TypeAlias = (
     | PinReported
     | EngineUp
     | EngineDraining
+    | EngineResumed
     | EngineDown
     | EngineObserved
     | PolicyChanged

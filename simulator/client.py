@@ -10,7 +10,7 @@ from itertools import count
 from random import Random
 from typing import NamedTuple, TypeAlias
 
-from scheduler.types import DEFAULT_TENANT, ProgramKey, Seconds
+from scheduler.types import DEFAULT_TENANT, ProgramKey, Seconds, TenantId
 from simulator.clock import Clock
 from simulator.live import LiveCall, LiveProgram, heirs
 from simulator.network import Network
@@ -41,6 +41,17 @@ class ClientRules:
     foretell: bool = False
     bytes_per_token: Distribution = BYTES_PER_TOKEN
     """Drawn once a program."""
+    tenants: frozenset[str] = frozenset()
+    """Programs whose ids begin with one of these and a slash are that tenant's, as a recording names them."""
+
+    def key(self, program: str) -> ProgramKey:
+        """A program's id within its tenant."""
+        tenant, slash, rest = program.partition("/")
+        return (
+            ProgramKey(TenantId(tenant), rest)
+            if slash and tenant in self.tenants
+            else ProgramKey(DEFAULT_TENANT, program)
+        )
 
     def said(self, call: Call, *, last: bool) -> Said:
         """What goes with a call of which no trace tells."""
@@ -161,8 +172,8 @@ class Clients:
         rng = Random(f"program/{self._seed}/{program.id}")
         return LiveProgram(
             program=program,
-            key=ProgramKey(DEFAULT_TENANT, program.id),
-            parent=None if program.parent is None else ProgramKey(DEFAULT_TENANT, program.parent),
+            key=self._rules.key(program.id),
+            parent=None if program.parent is None else self._rules.key(program.parent),
             bytes_per_token=self._rules.bytes_per_token.draw(rng),
             legs=self._network.legs(rng),
             unsent=len(program.calls),

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from agentserve import __version__
 from agentserve.gateway.control import control_routes
 from agentserve.gateway.errors import ApiError, send_error
+from agentserve.gateway.faults.drain import Drain
 from agentserve.gateway.fleet import Fleet
 from agentserve.gateway.inference import Inference
 from agentserve.gateway.passthrough import PASSED, Passthrough
@@ -38,6 +39,7 @@ class Gateway:
     def __init__(self, fleet: Fleet, door: Door, inference: Inference, passthrough: Passthrough) -> None:
         self.driver = fleet.driver
         self.door = door
+        self.drain = Drain()
         self._inference = inference
         self._passthrough = passthrough
         self._control = _control_app(fleet)
@@ -57,15 +59,17 @@ class Gateway:
     async def _handle(self, scope: Scope, receive: Receive, send: Send, program: str) -> None:
         """Raises `ApiError` if the request is refused; nothing has been sent then."""
         path = scope["path"]
+        if path == "/ready":
+            self.drain.check()
         if path in OPEN:
             await self._control(scope, receive, send)
             return
         visitor = self.door.enter(scope["headers"])
         if path in PROTOCOLS:
-            with self._counted(visitor):
+            with self.drain.request(), self._counted(visitor):
                 await self._inference(scope, receive, send, visitor.tenant, program)
         elif path in PASSED:
-            with self._counted(visitor):
+            with self.drain.request(), self._counted(visitor):
                 await self._passthrough(scope, receive, send, visitor.tenant.passage)
         else:
             await self._control({**scope, "state": {"visitor": visitor}}, receive, send)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agentserve.config import Limits
 from agentserve.engines.base import Engine, EngineError, Reply, Room, Take
 from agentserve.gateway.answer import BadAnswerError
 from agentserve.gateway.driver import Driver, Ticket
-from agentserve.gateway.interrupt import CallInterruptedError
+from agentserve.gateway.faults.watchdog import Watchdog
+from agentserve.gateway.interrupt import CallInterruptedError, Cause
 from agentserve.gateway.request import Request
 from agentserve.gateway.stream import StreamReader
 from scheduler.events import FailureReason
@@ -41,7 +43,10 @@ class WholeAnswer:
 class Attempt:
     """The exchange of one request with one engine."""
 
-    def __init__(self, driver: Driver, ticket: Ticket, engine: Engine, request: Request, named: Named) -> None:
+    def __init__(
+        self, driver: Driver, limits: Limits, ticket: Ticket, engine: Engine, request: Request, named: Named
+    ) -> None:
+        self._limits = limits
         self._driver = driver
         self._ticket = ticket
         self._engine = engine
@@ -62,21 +67,29 @@ class Attempt:
         except BadAnswerError as error:
             raise self._failed(FailureReason.BAD_ANSWER, str(error)) from error
         except CallInterruptedError as interruption:
-            raise self._failed(FailureReason.ENGINE_LOST, interruption.cause.value) from None
+            lost = interruption.cause is Cause.LOST
+            reason = FailureReason.ENGINE_LOST if lost else FailureReason.TIMEOUT
+            raise self._failed(reason, interruption.cause.value) from None
 
     async def _exchange(self, headers: dict[str, str], body: bytes, pass_on: PassOn) -> WholeAnswer | None:
         self._driver.sent(self._ticket)
-        reply = await self._engine.open(self._request.path, headers, body)
+        watchdog = Watchdog(self._ticket.attempt)
         try:
-            if reply.status == 200 and self._request.stream:
-                await self._relay(reply, pass_on)
-                return None
-            return await self._read(reply)
+            if self._request.stream:
+                watchdog.expect(self._limits.first_byte, Cause.UNHEARD)
+            reply = await self._engine.open(self._request.path, headers, body)
+            try:
+                if reply.status == 200 and self._request.stream:
+                    await self._relay(reply, pass_on, watchdog)
+                    return None
+                return await self._read(reply)
+            finally:
+                await reply.aclose()
         finally:
-            await reply.aclose()
+            watchdog.close()
 
     async def _read(self, reply: Reply) -> WholeAnswer:
-        body = b"".join([chunk async for chunk in reply.chunks()])
+        body = await whole_body(reply, self._limits.answer_bytes)
         if reply.status == 200:
             answer = self._request.protocol.answer(body)
             self._note(answer.response, answer.usage)
@@ -89,7 +102,7 @@ class Attempt:
             raise self._failed(FailureReason.ENGINE_ERROR, f"it answered with status {reply.status}: {said}")
         return WholeAnswer(reply.status, reply.headers.get("content-type", "application/json"), body)
 
-    async def _relay(self, reply: Reply, pass_on: PassOn) -> None:
+    async def _relay(self, reply: Reply, pass_on: PassOn, watchdog: Watchdog) -> None:
         reader = self._request.protocol.reader(self._request.wants_usage, reads_text=not self._request.has_tools)
         progress = _Progress(self._driver, self._ticket)
         relayed = False
@@ -102,10 +115,22 @@ class Attempt:
             progress.note(reader)
             if reader.done:
                 self._note(reader.response, reader.usage)
+            watchdog.expect(self._limits.idle, Cause.SILENT)
             if not data:
                 return None
             relayed = True
-            return pass_on(data)
+            room = pass_on(data)
+            return None if room is None else unwatched(room)
+
+        def unwatched(room: Room) -> Room:
+            """While the client has no room, nobody expects anything of the engine."""
+
+            async def wait() -> None:
+                watchdog.rest()
+                await room()
+                watchdog.expect(self._limits.idle, Cause.SILENT)
+
+            return wait
 
         await reply.relay(take)
         self._conclude(reader)
@@ -125,6 +150,23 @@ class Attempt:
 
     def _failed(self, reason: FailureReason, what: str) -> AttemptFailedError:
         return AttemptFailedError(reason, f"engine {self._engine.name}: {what}")
+
+
+async def whole_body(reply: Reply, limit: int) -> bytes:
+    """An answer in one piece.
+
+    Raises:
+        BadAnswerError: it is longer than `limit` bytes.
+        EngineError: the connection broke.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in reply.chunks():
+        size += len(piece)
+        if size > limit:
+            raise BadAnswerError(f"its answer is longer than {limit} bytes (limits.answer_bytes)")
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 class _Progress:

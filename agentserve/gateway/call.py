@@ -14,7 +14,7 @@ from agentserve.gateway.attempt import Attempt, AttemptFailedError, WholeAnswer
 from agentserve.gateway.calllines import log_prompt
 from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.errors import ApiError, rejected
+from agentserve.gateway.errors import RETRY_AFTER, ApiError, rejected
 from agentserve.gateway.identity import Identity
 from agentserve.gateway.ids import Headers
 from agentserve.gateway.interrupt import CallInterruptedError, Cause
@@ -69,10 +69,13 @@ class Call:
         self._relayed = False
         """Some of an engine's answer is on its way to the client: no other engine can take the call."""
         self._last_failure = ""
+        self._failures = 0
 
     async def run(self, receive: Receive) -> None:
         """Serves the call to its end, whatever that is."""
-        watch = asyncio.get_running_loop().call_later(UNWATCHED, self._begin_watch, receive)
+        loop = asyncio.get_running_loop()
+        watch = loop.call_later(UNWATCHED, self._begin_watch, receive)
+        late = loop.call_later(self._limits.total, self._ticket.whole.end, Cause.LATE)
         try:
             async with self._ticket.whole:
                 await self._serve()
@@ -84,6 +87,7 @@ class Call:
             logger.exception("call %s of program %s broke the gateway", self._ticket.call, self._identity.program)
             await self._answer_error(ApiError(500, "the gateway made an error; its log says which"))
         finally:
+            late.cancel()
             watch.cancel()
             if self._watcher is not None:
                 self._watcher.cancel()
@@ -125,6 +129,10 @@ class Call:
     async def _interrupted(self, cause: Cause) -> None:
         if cause is Cause.STALLED:
             self._driver.failed(self._ticket, FailureReason.STALLED)
+        elif cause is Cause.LATE:
+            self._driver.failed(self._ticket, FailureReason.TIMEOUT)
+            message = f"the call took longer than {self._limits.total:g} s (limits.total)"
+            await self._answer_error(ApiError(504, message, code="timeout"))
         elif cause is Cause.ABORTED:
             self._driver.cancelled(self._ticket, "aborted")
             await self._answer_error(ApiError(503, cause.value, code="aborted"))
@@ -153,7 +161,17 @@ class Call:
                     self._driver.failed(self._ticket, failure.reason)
                     raise ApiError(502, str(failure), code=failure.reason.value) from None
                 self._last_failure = str(failure)
+                await self._before_retry(failure)
                 self._driver.dispatch_failed(self._ticket, decision.engine, failure.reason)
+
+    async def _before_retry(self, failure: AttemptFailedError) -> None:
+        """Raises `ApiError` if too many calls have been tried again lately."""
+        self._failures += 1
+        if not self._driver.retries.take(self._driver.now()):
+            self._driver.failed(self._ticket, failure.reason)
+            message = f"{failure}; it is not tried again, because too many calls fail"
+            raise ApiError(503, message, code="too_many_retries", retry_after=RETRY_AFTER)
+        await asyncio.sleep(self._driver.retries.pause(self._failures))
 
     def _hold(self) -> None:
         """Keeps the connection of a waiting stream alive."""
@@ -173,7 +191,7 @@ class Call:
         spec = self._driver.specs[engine.name]
         body = engine_body(self._request, self._identity.program, dispatch, spec, self._passage)
         headers = engine_headers(self._request, self._headers, self._ticket.call, dispatch, spec, self._passage)
-        attempt = Attempt(self._driver, self._ticket, engine, self._request, self._named)
+        attempt = Attempt(self._driver, self._limits, self._ticket, engine, self._request, self._named)
         return await attempt.run(headers, body, self._pass_on)
 
     def _named(self, response: str, output: Tokens) -> None:

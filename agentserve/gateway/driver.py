@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from agentserve.config import Faults
 from agentserve.engines.base import Engine, PinReport, Pulse
+from agentserve.gateway.faults.breaker import Breaker, answers
+from agentserve.gateway.faults.retries import Retries
 from agentserve.gateway.interrupt import Cause, Interruptible
 from agentserve.gateway.metrics import Metrics
 from agentserve.gateway.pins import PinLine
@@ -24,7 +28,9 @@ from scheduler.events import (
     CallSent,
     DispatchFailed,
     EngineDown,
+    EngineDraining,
     EngineObserved,
+    EngineResumed,
     EngineUp,
     Event,
     FailureReason,
@@ -32,6 +38,9 @@ from scheduler.events import (
     Wakeup,
 )
 from scheduler.types import CallId, EngineId, EngineSpec, ProgramKey, Seconds, TenantId, Tokens, Usage
+
+NO_FAULTS = Faults()
+"""The usual."""
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +111,7 @@ class Driver:
         metrics: Metrics,
         records: Sequence[Record] = (),
         workflows: Sequence[WorkflowSection] = (),
+        faults: Faults = NO_FAULTS,
     ) -> None:
         self.brain = brain
         self.workflows = {workflow.name: workflow for workflow in workflows}
@@ -111,6 +121,9 @@ class Driver:
         """Those that are up."""
         self.specs: dict[EngineId, EngineSpec] = {}
         """Of every engine that has ever been up."""
+        self.retries = Retries(faults.retries, faults.pause, random.Random())
+        self._faults = faults
+        self._breakers: dict[EngineId, Breaker] = {}
         self._records = records
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.time()
@@ -214,6 +227,7 @@ class Driver:
 
     def arrive(self, event: CallArrived, traceparent: str = "") -> Ticket:
         """Takes a new call in. Its decision may be there at once."""
+        self.retries.call()
         ticket = Ticket(event.call, event.model, event.program, event.at, traceparent)
         self._tickets[ticket.call] = ticket
         self.handle(event)
@@ -241,6 +255,7 @@ class Driver:
     def dispatch_failed(self, ticket: Ticket, engine: EngineId, reason: FailureReason) -> None:
         """The engine did not take the call; the next decision follows."""
         self.metrics.dispatch_failures.labels(engine, reason.value).inc()
+        self._tell_breaker(engine, reason)
         ticket.wait_again()
         self.handle(DispatchFailed(self.now(), ticket.call, engine, reason))
 
@@ -249,6 +264,7 @@ class Driver:
         if ticket.over:
             return
         self._forget(ticket, "finished")
+        self._tell_breaker(self._engine_of(ticket), None)
         if usage is not None:
             self.metrics.count_tokens(ticket.model, usage)
         self._watch_pin(ticket)
@@ -259,6 +275,7 @@ class Driver:
         if ticket.over:
             return
         self._forget(ticket, reason.value)
+        self._tell_breaker(self._engine_of(ticket), reason)
         self.handle(CallFailed(self.now(), ticket.call, reason))
 
     def cancelled(self, ticket: Ticket, status: str = "cancelled") -> None:
@@ -272,6 +289,20 @@ class Driver:
         ticket.over = True
         del self._tickets[ticket.call]
         self.metrics.calls.labels(ticket.model, status).inc()
+
+    @staticmethod
+    def _engine_of(ticket: Ticket) -> EngineId | None:
+        return None if ticket.dispatch is None else ticket.dispatch.engine
+
+    def _tell_breaker(self, engine: EngineId | None, failure: FailureReason | None) -> None:
+        """What became of a call on an engine: a refusal is an answer too, and a slow reader tells nothing of it."""
+        breaker = self._breakers.get(engine) if engine is not None else None
+        if breaker is None or failure is FailureReason.STALLED:
+            return
+        if failure in (None, FailureReason.REFUSED):
+            breaker.succeeded()
+        else:
+            breaker.failed()
 
     def _watch_pin(self, ticket: Ticket) -> None:
         dispatch = ticket.dispatch
@@ -287,18 +318,34 @@ class Driver:
         if spec.retention:
             line = PinLine(engine, lambda report: self._pin_reported(engine.name, report))
             self._pins[engine.name] = line, self._loop.create_task(line.run())
+        self._breakers[engine.name] = Breaker(
+            self._faults.failures,
+            lambda: answers(engine, spec.models[0]),
+            lambda opens: self._switch(engine.name, opens=opens),
+        )
         logger.info("engine %s is up: %s", engine.name, describe(spec))
         self.handle(EngineUp(self.now(), engine.name, spec))
 
     def engine_down(self, engine: Engine, reason: str) -> None:
         """An engine is gone, `reason` says why; the calls it was running are ended or go elsewhere."""
         self.engines.pop(engine.name, None)
+        if engine.name in self._breakers:
+            self._breakers.pop(engine.name).end()
         if engine.name in self._pins:
             self._pins.pop(engine.name)[1].cancel()
         self.handle(EngineDown(self.now(), engine.name))
         for ticket in list(self._tickets.values()):
             if ticket.dispatch is not None and ticket.dispatch.engine == engine.name:
                 ticket.attempt.end(Cause.LOST)
+
+    def _switch(self, engine: EngineId, *, opens: bool) -> None:
+        """The engine's breaker opens or closes."""
+        if opens:
+            logger.warning("engine %s answers nobody: it gets no calls until it does", engine)
+            self.handle(EngineDraining(self.now(), engine))
+        else:
+            logger.info("engine %s answers again", engine)
+            self.handle(EngineResumed(self.now(), engine))
 
     def engine_observed(self, engine: Engine, as_of: Seconds, pulse: Pulse) -> None:
         """A scrape that began at `as_of` by the loop's clock."""
@@ -320,6 +367,8 @@ class Driver:
     def close(self) -> None:
         """Ends the alarm and the pin lines. Call it when no call is left."""
         self._cancel_alarm()
+        for breaker in self._breakers.values():
+            breaker.end()
         for _, task in self._pins.values():
             task.cancel()
         self._pins.clear()

@@ -8,6 +8,8 @@ from starlette.types import Send
 
 from scheduler.actions import Reject, RejectReason
 
+RETRY_AFTER = 5
+"""Seconds after which a call that found no engine is worth trying again."""
 LONGEST_ECHO = 200
 """Characters of what a client sent that an error repeats."""
 
@@ -88,7 +90,7 @@ def rejected(reject: Reject, last_failure: str) -> ApiError:
     """The error for a call the scheduler cannot serve, with what the last engine that was tried did."""
     status, code = _REJECTED[reject.reason]
     message = f"{reject.detail} ({last_failure})" if last_failure else reject.detail
-    return ApiError(status, message, code=code)
+    return ApiError(status, message, code=code, retry_after=RETRY_AFTER if status == 503 else None)
 
 
 async def send_error(send: Send, error: ApiError, body: bytes) -> None:

@@ -11,7 +11,7 @@ from agentserve.config import Limits
 from agentserve.gateway.call import Call
 from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.errors import ApiError, too_large, too_long, unknown_model
+from agentserve.gateway.errors import RETRY_AFTER, ApiError, too_large, too_long, unknown_model
 from agentserve.gateway.identity import Identity, Registrar
 from agentserve.gateway.ids import Headers
 from agentserve.gateway.protocols.openai_chat import Chat
@@ -98,7 +98,7 @@ class Inference:
         specs = [self._driver.specs[name] for name in pool if name in self._driver.engines]
         if not specs:
             message = f"no engine of model {request.model!r} is up ({', '.join(pool)}); try again in a while"
-            raise ApiError(503, message, code="no_engine")
+            raise ApiError(503, message, code="no_engine", retry_after=RETRY_AFTER)
         least = request.prompt.end.size // LONGEST_TOKEN if request.prompt.tokens is None else request.prompt.tokens
         longest = max(spec.max_model_len for spec in specs)
         if least >= longest:

@@ -14,6 +14,9 @@ class Cause(Enum):
     STALLED = "the client stopped reading"
     ABORTED = "the scheduler stopped the call"
     LOST = "the engine went down"
+    UNHEARD = "it said nothing for too long"
+    SILENT = "it paused for too long within its answer"
+    LATE = "the call took too long"
 
 
 class CallInterruptedError(Exception):

@@ -10,7 +10,8 @@ from starlette.types import Receive, Scope, Send
 
 from agentserve.config import Limits
 from agentserve.engines.base import Engine, EngineError
-from agentserve.gateway.attempt import WholeAnswer
+from agentserve.gateway.answer import BadAnswerError
+from agentserve.gateway.attempt import WholeAnswer, whole_body
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.errors import ApiError, unknown_model
 from agentserve.gateway.ids import Headers
@@ -83,8 +84,10 @@ class Passthrough:
         for engine in self._engines(self._model(body)):
             try:
                 return await self._exchange(engine, path, sent, content)
-            except EngineError as error:
+            except (EngineError, BadAnswerError) as error:
                 failure = str(error)
+                if not self._driver.retries.take(self._driver.now()):
+                    break
         raise ApiError(502, f"no engine of the model answered ({failure})", code="engines_failed")
 
     def _model(self, body: Body) -> str:
@@ -107,7 +110,7 @@ class Passthrough:
         try:
             reply = await engine.open(path, headers, content)
             try:
-                body = b"".join([chunk async for chunk in reply.chunks()])
+                body = await whole_body(reply, self._limits.answer_bytes)
             finally:
                 await reply.aclose()
         finally:

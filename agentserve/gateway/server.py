@@ -20,6 +20,7 @@ from agentserve.gateway.calllines import CallLines
 from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.eventlog import EventLog
+from agentserve.gateway.faults.drain import DrainingServer
 from agentserve.gateway.fleet import Fleet
 from agentserve.gateway.gauges import Gauges
 from agentserve.gateway.inference import Inference
@@ -41,8 +42,8 @@ from agentserve.gateway.virtual.scoring import Scoring
 from scheduler.brain import Brain
 from scheduler.events import TenantChanged
 
-STOP_TIMEOUT = 30
-"""Seconds that running calls have to end when the gateway stops."""
+CLOSING = 5
+"""Seconds that connections have to close when nothing runs on them any more, or nothing may."""
 
 KEEP_ALIVE = 75
 """Seconds an idle connection of a client is kept: longer than clients keep theirs, so that none is used as it closes."""
@@ -102,7 +103,7 @@ async def _serve(config: Config, brain: Brain, listener: socket.socket) -> None:
     async with gateway(config, brain, build_engines(config, default_logs())) as app:
         _spare_garbage_collection()
         logger.info("listening on http%s://%s, policy %s", "s" if config.tls else "", config.listen, brain.policy.name)
-        await uvicorn.Server(
+        await DrainingServer(
             uvicorn.Config(
                 app,
                 lifespan="off",
@@ -112,10 +113,12 @@ async def _serve(config: Config, brain: Brain, listener: socket.socket) -> None:
                 proxy_headers=False,
                 ws="none",
                 timeout_keep_alive=KEEP_ALIVE,
-                timeout_graceful_shutdown=STOP_TIMEOUT,
+                timeout_graceful_shutdown=CLOSING,
                 ssl_certfile=config.tls.certificate if config.tls else None,
                 ssl_keyfile=config.tls.key if config.tls else None,
-            )
+            ),
+            app.drain,
+            config.limits.drain,
         ).serve(sockets=[listener])
 
 
@@ -143,9 +146,8 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     ledger = Ledger({model: Price(**price.model_dump()) for model, price in config.prices.items()}, metrics)
     lives = Lives([metrics, ledger, *([recorder] if recorder else []), *([CallLines()] if config.log.calls else [])])
     roster = Roster(config)
-    driver = Driver(
-        brain, metrics, [*([log.record] if log else []), lives.record, Meter(roster).record], config.workflows
-    )
+    records = [*([log.record] if log else []), lives.record, Meter(roster).record]
+    driver = Driver(brain, metrics, records, config.workflows, config.faults)
     for tenant in roster:
         driver.handle(TenantChanged(driver.now(), tenant.id, tenant.weight, tenant.tier))
     door = Door(roster, load_keys(config.keys) if config.keys else None)

@@ -100,3 +100,18 @@ def test_https_is_served_by_flags_and_asks_for_keys(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_signal_lets_calls_under_way_finish_and_the_process_end(
+    server: tuple[subprocess.Popen[bytes], str],
+) -> None:
+    process, url = server
+    until_ready(url)
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2000, "stream": True}
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as answer:
+        pieces = answer.iter_raw()
+        got = next(pieces)
+        process.send_signal(signal.SIGTERM)
+        got += b"".join(pieces)
+    assert got.endswith(b"data: [DONE]\n\n")
+    assert process.wait(timeout=30) == 0

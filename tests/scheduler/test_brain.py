@@ -11,6 +11,7 @@ from scheduler.events import (
     CallArrived,
     EngineDraining,
     EngineObserved,
+    EngineResumed,
     EngineUp,
     PinOutcome,
     PinReported,
@@ -313,6 +314,19 @@ def test_a_draining_engine_takes_nothing_new() -> None:
     world = World(engines=TWO)
     world.feed(EngineDraining(world.now, EngineId("a")))
     assert world.running[world.call("p")] == "b"
+
+
+def test_an_engine_that_resumes_has_kept_its_members_and_takes_calls_again() -> None:
+    world = World(engines=TWO)
+    first = world.call("p")
+    home = world.running[first]
+    world.finish(first)
+    world.feed(EngineDraining(world.now, home))
+    world.feed(EngineResumed(world.now, home))
+    assert world.running[world.call("p")] == home
+    world.down(home)
+    world.feed(EngineResumed(world.now, home))
+    assert world.running[world.call("q")] != home, "one that is down does not come back by that"
 
 
 def test_several_models_of_one_engine_share_its_account() -> None:

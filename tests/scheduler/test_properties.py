@@ -22,6 +22,7 @@ from scheduler.events import (
     CallProgressed,
     EngineDraining,
     EngineObserved,
+    EngineResumed,
     HintGiven,
     PinOutcome,
     PinReported,
@@ -97,6 +98,10 @@ class BrainMachine(RuleBasedStateMachine):
     @rule(engine=ENGINES)
     def drain(self, engine: str) -> None:
         self.world.feed(EngineDraining(self.world.now, EngineId(engine)))
+
+    @rule(engine=ENGINES)
+    def resume(self, engine: str) -> None:
+        self.world.feed(EngineResumed(self.world.now, EngineId(engine)))
 
     @rule(engine=ENGINES, running=st.integers(0, 9), used=st.integers(0, 3000), ago=st.floats(0, 5))
     def observe(self, engine: str, running: int, used: int, ago: float) -> None:

@@ -132,6 +132,13 @@ def test_the_brain_hears_what_became_of_pins() -> None:
     assert all(pins[outcome] - count in (0, 1) for outcome, count in heard.items()), "more than the last is unheard"
 
 
+def test_programs_are_of_the_tenants_whose_names_their_ids_begin_with() -> None:
+    rules = ClientRules(tenants=frozenset({"a"}))
+    assert rules.key("a/run/7") == ("a", "run/7")
+    assert rules.key("b/run") == ("default", "b/run")
+    assert rules.key("a") == ("default", "a")
+
+
 def test_a_child_starts_after_its_parents_call_and_the_parent_waits_for_it() -> None:
     parent = Program("p", 0.0, (Call("0", 100, 10), Call("1", 10, 10, (Edge("0"), Edge("0", program="c")), "0")))
     child = Program("c", 0.0, (Call("0", 50, 10, (Edge("0", 2.0, program="p"),)),), parent="p")

@@ -1,0 +1,1 @@
+"""What the gateway does when engines fail, when answers do not come, and when it is told to stop."""
