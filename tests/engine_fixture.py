@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from agentserve.engines import installed
 from agentserve.engines.demo_model import prepare
 from agentserve.vllm_plugin.environment import PLUGINS_VARIABLE, plugins_value
 
@@ -72,6 +73,7 @@ def _command(model: Path, port: int) -> list[str]:
         "--scheduling-policy": "priority",
         "--scheduler-cls": "agentserve.vllm_plugin.scheduler.make_scheduler",
         "--tool-call-parser": "hermes",
+        "--dtype": "float32" if installed.emulates_bfloat16() else "auto",
     }
     switches = ["--enforce-eager", "--enable-prompt-tokens-details", "--enable-auto-tool-choice"]
     values = [part for flag in flags.items() for part in flag]

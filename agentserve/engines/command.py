@@ -33,6 +33,8 @@ def command_args(launch: Launch, served_as: str, port: int) -> list[str]:
         args += PLUGIN_ARGS
     if installed.is_cpu_build():
         args.append("--enforce-eager")  # compiling takes a minute at each start there, and its cache does not reload
+        if installed.emulates_bfloat16():
+            args += ["--dtype", "float32"]
     return [*args, *launch.args]
 
 
