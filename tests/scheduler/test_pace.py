@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from random import Random
 
 import pytest
 
+from scheduler.events import CallFinished
 from scheduler.learned import Learned
 from scheduler.pace import ENOUGH, Pace
-from scheduler.types import EngineId
+from scheduler.policy import Choice
+from scheduler.types import EngineId, Usage
+from tests.scheduler.world import STEADY, World, spec
 
 ENGINE = EngineId("a")
 
@@ -89,3 +93,20 @@ def test_paces_are_saved_and_older_states_have_none() -> None:
     assert Learned.from_json(state).paces == {}
     with pytest.raises(ValueError, match="not a saved state"):
         Learned.from_json({**state, "paces": {"a": [1.0] * 9}})
+
+
+def answer_whole(world: World, program: str) -> EngineId:
+    """A program of one call, whose answer comes in one piece after the time that its engine takes; says which it is."""
+    call = world.call(program, final=True, streams=False)
+    engine = world.running.pop(call)
+    world.later(10.0 if engine == "slow" else 2.0)
+    world.feed(CallFinished(world.now, call, Usage(500, 50, 0)))
+    return engine
+
+
+def test_a_slow_engine_that_nobody_measured_is_avoided_once_both_have_answered() -> None:
+    policy = replace(STEADY, placement=Choice("least_delay"), admission=Choice("unlimited"))
+    world = World(policy, {"slow": spec(100_000), "fast": spec(100_000)})
+    engines = [answer_whole(world, f"p{number}") for number in range(6 * ENOUGH)]
+    assert engines[0] == "slow", "so long as nothing is known, the first one"
+    assert set(engines[-ENOUGH:]) == {"fast"}
