@@ -29,9 +29,11 @@ def engine_body(request: Request, program: ProgramKey, dispatch: Dispatch, spec:
             "agentserve_rank": dispatch.rank,
             "agentserve_ttl": dispatch.ttl,
         }
-        put["vllm_xargs"] = Edit({**ours}, drop=_not_for_engines(request.body)) if "vllm_xargs" in allow else ours
+        put["vllm_xargs"] = (
+            Edit({**ours}, drop=_not_for_engines(request.body, passage)) if "vllm_xargs" in allow else ours
+        )
     elif "vllm_xargs" in allow and "vllm_xargs" in request.body.fields:
-        put["vllm_xargs"] = Edit(drop=_not_for_engines(request.body))
+        put["vllm_xargs"] = Edit(drop=_not_for_engines(request.body, passage))
     put |= salted(request.body, passage)
     if request.stream and request.protocol.usage_option:
         put["stream_options"] = Edit({"include_usage": True})
@@ -65,8 +67,8 @@ def salted(body: Body, passage: Passage) -> Mapping[str, NewValue]:
     return {"cache_salt": f"{passage.salt}/{own}" if isinstance(own, str) else passage.salt}
 
 
-def _not_for_engines(body: Body) -> frozenset[str]:
+def _not_for_engines(body: Body, passage: Passage) -> frozenset[str]:
     """What of `vllm_xargs` is for the gateway, or only the gateway may say."""
     arguments = body.fields.get("vllm_xargs")
-    names = arguments if isinstance(arguments, dict) else ()
+    names = arguments if isinstance(arguments, dict) and not passage.own else ()
     return frozenset({"agentic_context", *(name for name in names if name.startswith(OURS))})

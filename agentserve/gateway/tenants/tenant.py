@@ -24,6 +24,8 @@ class Passage:
     """Parts the tenant's cached prefixes from those of others; empty where they are shared."""
     authorization: bool = True
     """Its `Authorization` is for the engine, because the gateway asks for no key."""
+    own: bool = False
+    """The request is the gateway's, not a client's: what it tells our plugin passes."""
 
 
 class Tenant:

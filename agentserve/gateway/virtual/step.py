@@ -66,7 +66,7 @@ async def _exchange(
     )
     request = parse_request(Chat.path, body, passage.salt)
     nobody_refers_to_it = Chain()
-    ours = replace(passage, allow=passage.allow | {"vllm_xargs"})  # the gateway's, not the client's
+    ours = replace(passage, allow=passage.allow | {"vllm_xargs"}, own=True)
     await Call(driver, limits, ours, request, identity, headers, nobody_refers_to_it, keep, submit.call).run(_stay)
     return kept[0]["status"] if kept else 0, b"".join(message.get("body", b"") for message in kept)
 
