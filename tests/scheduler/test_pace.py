@@ -32,8 +32,7 @@ def worked(token: float, step: float, calls: int = 200, noise: float = 0.0) -> P
 def test_what_prefill_and_decode_take_is_told_apart(token: float, step: float) -> None:
     steps = worked(token, step).steps
     assert steps is not None
-    assert steps.prefill_token == pytest.approx(token, abs=1e-9)
-    assert steps.constant == pytest.approx(step)
+    assert [steps.prefill_token, steps.constant] == [pytest.approx(token, abs=1e-9), pytest.approx(step)]
 
 
 def test_a_slower_engine_is_known_as_such_in_spite_of_noise() -> None:
@@ -70,8 +69,7 @@ def test_calls_that_are_all_alike_count_as_decode() -> None:
         pace.add(500, 50, 5.0)
     steps = pace.steps
     assert steps is not None
-    assert steps.constant == pytest.approx(0.1)
-    assert steps.prefill_token == 0.0
+    assert [steps.constant, steps.prefill_token] == [pytest.approx(0.1), 0.0]
 
 
 def test_an_engine_that_changes_is_known_anew() -> None:
