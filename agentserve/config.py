@@ -84,13 +84,13 @@ class Launch(Section):
 
     model: str = Field(min_length=1)
     """A folder or a model id, as vLLM's --model takes it."""
-    args: Annotated[list[Text], AfterValidator(_ours), AfterValidator(_one_rank)] = Field([])
+    args: Annotated[list[Text], AfterValidator(_ours), AfterValidator(_one_rank)] = Field(default=[])
     """Further arguments for vLLM; they win over ours."""
     plugin: bool = True
     """False launches stock vLLM, without any flag of ours."""
     port: Annotated[int, Field(gt=0, lt=65536)] | None = None
     """A free one is chosen where it is left out."""
-    env: dict[str, Text] = Field({})
+    env: dict[str, Text] = Field(default={})
 
 
 class Emulated(Section):
@@ -241,9 +241,9 @@ class Config(Section):
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8000"
     policy: Annotated[InstanceOf[PolicyConfig], BeforeValidator(_policy)] = PRESETS["agentserve"]
     pools: list[Pool] = Field(min_length=1)
-    virtual: list[VirtualSection] = Field([])
+    virtual: list[VirtualSection] = Field(default=[])
     """Virtual models."""
-    workflows: list[WorkflowSection] = Field([])
+    workflows: list[WorkflowSection] = Field(default=[])
     """What is known of workflows before any traffic: their stages and the time that an analyst, say, waits for them."""
     limits: Limits = Limits()
     program_idle_timeout: Duration = 900.0
@@ -256,7 +256,7 @@ class Config(Section):
     """Where every call is recorded, without its text, to be simulated."""
     tune: TuneSection | None = None
     """Whether and how the policy's parameters are searched while the gateway serves."""
-    allow: list[str] = Field([])
+    allow: list[str] = Field(default=[])
     """Engine-control fields of a request that clients may send themselves."""
 
     @property
