@@ -13,7 +13,7 @@ from agentserve.sections import Count, Duration, Section
 class StageSection(Section):
     """A stage: serial behind those that it comes after; two that come after the same one are parallel."""
 
-    after: list[str] = Field([])
+    after: list[str] = Field(default=[])
     parallel: Count = 1
     """Calls of it that run side by side."""
     retries: Annotated[int, Field(ge=0)] = 0
