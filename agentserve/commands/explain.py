@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from agentserve.commands.asking import JsonOption
 from agentserve.commands.common import fail, out
-from agentserve.commands.operate import JsonOption
 from scheduler.log import LogError
 from scheduler.story import UnknownCallError, tell
 from scheduler.types import CallId

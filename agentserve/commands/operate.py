@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
-import httpx
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from agentserve.commands.common import check_url, fail, out
-
-UrlOption: TypeAlias = Annotated[str, typer.Option(help="The gateway's base URL.")]
-KeyOption: TypeAlias = Annotated[
-    str, typer.Option(envvar="AGENTSERVE_API_KEY", help="An API key, where the gateway asks for one.")
-]
-JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print what the gateway answers, as JSON.")]
-
-HERE = "http://127.0.0.1:8000"
+from agentserve.commands.asking import HERE, JsonOption, KeyOption, UrlOption, ask, print_json
+from agentserve.commands.common import out
 
 
 def programs(
@@ -29,9 +20,9 @@ def programs(
     as_json: JsonOption = False,
 ) -> None:
     """List the programs of a running gateway: where they are, and what they have taken."""
-    answer = _ask(url, key, "/agentserve/v1/programs", {"limit": limit, "ended": ended})
+    answer = ask(url, key, "/agentserve/v1/programs", {"limit": limit, "ended": ended})
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     table = Table("program", "tenant", "workflow", "state", "engine", "context")
     for name in ("calls", "prompt", "cached", "output", "engine s", "queue s", "cost"):
@@ -55,9 +46,9 @@ def programs(
 
 def engines(url: UrlOption = HERE, key: KeyOption = "", as_json: JsonOption = False) -> None:
     """List the engines of a running gateway: how they are, and what they can do."""
-    answer = _ask(url, key, "/agentserve/v1/engines", {})
+    answer = ask(url, key, "/agentserve/v1/engines", {})
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     table = Table("engine", "model", "url", "state", "KV tokens", "context", "pins", "priorities")
     for engine in answer["engines"]:
@@ -88,34 +79,3 @@ def _account(account: dict[str, Any]) -> tuple[str, ...]:
     tokens = (f"{account[name]:,}" for name in ("calls", "prompt_tokens", "cached_tokens", "output_tokens"))
     seconds = (f"{account[name]:.1f}" for name in ("engine_seconds", "queue_seconds"))
     return (*tokens, *seconds, f"{account['cost']:.6g}")
-
-
-def _ask(url: str, key: str, path: str, params: dict[str, int | bool]) -> Any:
-    """What the gateway answers; ends the command if it does not."""
-    base = check_url(url)
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    try:
-        answer = httpx.get(base + path, params=params, headers=headers, timeout=30.0, trust_env=False)
-    except httpx.HTTPError as error:
-        fail(f"no gateway answers at {base}: {error}; name it with --url")
-    if answer.status_code in (401, 403):
-        fail(f"{base} refused the key: {_message(answer)}; give one with --key or AGENTSERVE_API_KEY")
-    if answer.status_code != httpx.codes.OK:
-        fail(
-            f"{base}{path} answered with status {answer.status_code}: {_message(answer)}; is that an agentserve gateway?"
-        )
-    try:
-        return answer.json()
-    except ValueError:
-        fail(f"{base}{path} answered no JSON; is that an agentserve gateway?")
-
-
-def _message(answer: httpx.Response) -> str:
-    try:
-        return str(answer.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return answer.text[:200]
-
-
-def _print_json(answer: object) -> None:
-    typer.echo(json.dumps(answer, indent=2))

@@ -2,47 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Any
 
-import httpx
-import typer
 from rich.markup import escape
 from rich.table import Table
 
-from agentserve.commands.common import check_url, fail, out
+from agentserve.commands.asking import HERE, JsonOption, KeyOption, UrlOption, ask, print_json
+from agentserve.commands.common import out
 
-PATH = "/agentserve/v1/workflows"
 
-
-def workflows(
-    url: Annotated[str, typer.Option(help="The gateway's base URL.")] = "http://127.0.0.1:8000",
-    as_json: Annotated[bool, typer.Option("--json", help="Print what the gateway answers.")] = False,
-) -> None:
+def workflows(url: UrlOption = HERE, key: KeyOption = "", as_json: JsonOption = False) -> None:
     """Show the workflows that a running gateway has been told of or has seen, and what it has learned of their stages."""
-    found = _ask(check_url(url))
+    found = ask(url, key, "/agentserve/v1/workflows", {})["workflows"]
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        print_json(found)
     elif not found:
         out.print("no workflow is declared, and no call has named a stage yet (x-agentserve-workflow, -stage)")
     else:
         for workflow in found:
             out.print(_table(workflow))
-
-
-def _ask(url: str) -> list[Mapping[str, Any]]:
-    try:
-        answer = httpx.get(url + PATH, timeout=10.0)
-        answer.raise_for_status()
-        found: list[Mapping[str, Any]] = answer.json()["workflows"]
-    except httpx.HTTPStatusError as error:
-        fail(f"{url} answers {PATH} with {error.response.status_code}; is that an agentserve gateway of this version?")
-    except httpx.HTTPError as error:
-        fail(f"no gateway answers at {url} ({error}); start one with `agentserve serve`, or name it with --url")
-    except (ValueError, KeyError, TypeError):
-        fail(f"{url} answers {PATH} with something else; is that an agentserve gateway?")
-    return found
 
 
 def _table(workflow: Mapping[str, Any]) -> Table:
