@@ -19,7 +19,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -301,7 +301,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     tally = asyncio.run(soak(options.seconds, options.clients))
-    value = {**asdict(tally), "growth": round(tally.growth, 4)}
+    value = {**vars(tally), "growth": round(tally.growth, 4)}
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
     if options.json:
         options.json.write_text(json.dumps(value, indent=2) + "\n")
