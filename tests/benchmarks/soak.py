@@ -124,6 +124,9 @@ class EchoEngine:
             writer.write(f"HTTP/1.1 {status}\r\ncontent-length: {len(text)}\r\n\r\n{text}".encode())
             return
         request = json.loads(body)
+        if "messages" not in request:  # the gateway's own question, whether it answers at all
+            writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}")
+            return
         prompt, count = request["messages"][-1]["content"], request["max_tokens"]
         usage = {"prompt_tokens": len(prompt) // 4 + 1, "completion_tokens": count}
         if not request.get("stream"):
