@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -24,23 +25,22 @@ def programs(
     if as_json:
         print_json(answer)
         return
-    table = Table("program", "tenant", "workflow", "state", "engine", "context")
-    for name in ("calls", "prompt", "cached", "output", "engine s", "queue s", "cost"):
-        table.add_column(name, justify="right")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("program", "tenant", "state", "engine"):
+        table.add_column(name, overflow="fold")
+    for name in ("context", "calls", "in", "cached", "out", "run", "wait", "cost"):
+        table.add_column(name, justify="right", overflow="fold")
     for program in answer["programs"]:
         table.add_row(
             escape(program["id"]),
             escape(program["tenant"]),
-            escape(program["workflow"]),
             _state(program),
             program["engine"] or "",
-            f"{program['context_tokens']:,}",
+            _short(program["context_tokens"]),
             *_account(program["account"]),
         )
     for program in answer.get("ended", ()):
-        table.add_row(
-            escape(program["id"]), escape(program["tenant"]), "", "ended", "", "", *_account(program["account"])
-        )
+        table.add_row(escape(program["id"]), escape(program["tenant"]), "ended", "", "", *_account(program["account"]))
     out.print(table)
 
 
@@ -71,11 +71,19 @@ def _state(program: dict[str, Any]) -> str:
     """What the program does now, in a few words."""
     if program["running"] or program["waiting"]:
         return ", ".join(f"{program[what]} {what}" for what in ("running", "waiting") if program[what])
-    pinned = f", pinned for {program['pinned_seconds']:.0f} s" if program["pinned_seconds"] else ""
-    return f"gap of {program['gap_seconds'] or 0:.0f} s{pinned}"
+    pinned = f", pin {program['pinned_seconds']:.0f} s" if program["pinned_seconds"] else ""
+    return f"gap {program['gap_seconds'] or 0:.0f} s{pinned}"
+
+
+def _short(count: int) -> str:
+    """In four digits or so: 980, 1.2k, 34k, 5.6M."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.{1 if count < 10 * size else 0}f}{unit}"
+    return str(count)
 
 
 def _account(account: dict[str, Any]) -> tuple[str, ...]:
-    tokens = (f"{account[name]:,}" for name in ("calls", "prompt_tokens", "cached_tokens", "output_tokens"))
-    seconds = (f"{account[name]:.1f}" for name in ("engine_seconds", "queue_seconds"))
+    tokens = (_short(account[name]) for name in ("calls", "prompt_tokens", "cached_tokens", "output_tokens"))
+    seconds = (f"{account[name]:.1f}s" for name in ("engine_seconds", "queue_seconds"))
     return (*tokens, *seconds, f"{account['cost']:.6g}")
