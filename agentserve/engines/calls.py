@@ -289,6 +289,7 @@ class CallReply:
         """There will be nothing more."""
         if not self.head.done():
             self.head.set_exception(error)
+            self.head.exception()  # who waits for it gets it; where nobody does, nothing is to be logged
         elif not self._over:
             self._over = True
             self._failure = self._failure or EngineError(
