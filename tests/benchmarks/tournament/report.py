@@ -92,9 +92,14 @@ class Table:
 
 def report(scores: Mapping[Game, Score | None]) -> str:
     """All tables."""
-    table = Table(scores)
-    parts = (_levels, _cells, _contenders, _ablations, _oracles, _starvation, _robustness)
-    return "\n".join(line for part in parts for line in (*part(table), ""))
+    everybody = Table(scores)
+    presets = Table({game: scores[game] for game in scores if game.contender not in {*ABLATIONS, *ORACLES}})
+    parts = (
+        *(part(presets) for part in (_levels, _cells, _contenders)),
+        *(part(everybody) for part in (_ablations, _oracles)),
+        *(part(presets) for part in (_starvation, _robustness)),
+    )
+    return "\n".join(line for part in parts for line in (*part, ""))
 
 
 def _levels(table: Table) -> Iterator[str]:
