@@ -14,12 +14,14 @@ from scheduler.events import (
     CallFailed,
     CallFinished,
     CallFirstToken,
+    CallProgressed,
     CallSent,
     DispatchFailed,
+    EngineObserved,
     Event,
     ProgramEnded,
 )
-from scheduler.types import CallId, ProgramKey, Seconds, Usage
+from scheduler.types import CallId, ProgramKey, Seconds, Tokens, Usage
 from workloads.traces.recording import CallStatus
 
 
@@ -39,6 +41,8 @@ class Life:
     """Time on engines so far, from each dispatch to its end."""
     attempts: int = 0
     """Dispatches so far."""
+    output: Tokens = 0
+    """That is known of so far."""
     ended: Seconds = math.inf
     status: CallStatus = CallStatus.FINISHED
     """How it ended, once it has."""
@@ -74,6 +78,12 @@ class Watcher:
     def call_arrived(self, life: Life) -> None:
         """A call is there; it may have been dispatched at once."""
 
+    def call_waits(self, life: Life, at: Seconds) -> None:
+        """An engine did not take a call, which waits again."""
+
+    def call_dispatched(self, life: Life, at: Seconds) -> None:
+        """A call goes to an engine."""
+
     def call_ended(self, life: Life) -> None:
         """A call is over; `ended` and `status` are set."""
 
@@ -102,7 +112,15 @@ class Lives:
             case CallFirstToken():
                 self._calls[event.call].first_token = event.at
             case DispatchFailed():
-                self._calls[event.call].wait_again(event.at)
+                life = self._calls[event.call]
+                life.wait_again(event.at)
+                for watcher in self._watchers:
+                    watcher.call_waits(life, event.at)
+            case CallProgressed():
+                self._calls[event.call].output = event.output
+            case EngineObserved():
+                for call, output in event.outputs:
+                    self._calls[call].output = output
             case CallFinished():
                 life = self._calls[event.call]
                 life.usage, life.tools = event.usage, event.tools
@@ -117,7 +135,10 @@ class Lives:
         for action in decision.actions:
             match action:
                 case Dispatch():
-                    self._calls[action.call].enter(event.at, action)
+                    life = self._calls[action.call]
+                    life.enter(event.at, action)
+                    for watcher in self._watchers:
+                        watcher.call_dispatched(life, event.at)
                 case Reject():
                     self._end(event.at, action.call, CallStatus.REJECTED, action.reason.value)
 

@@ -144,9 +144,10 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     metrics = Metrics()
     recorder = Recorder(config.record, metrics.registry) if config.record else None
     ledger = Ledger({model: Price(**price.model_dump()) for model, price in config.prices.items()}, metrics)
-    lives = Lives([metrics, ledger, *([recorder] if recorder else []), *([CallLines()] if config.log.calls else [])])
     roster = Roster(config)
-    records = [*([log.record] if log else []), lives.record, Meter(roster).record]
+    watchers = [metrics, ledger, Meter(roster), *([recorder] if recorder else ())]
+    lives = Lives([*watchers, *([CallLines()] if config.log.calls else ())])
+    records = [*([log.record] if log else ()), lives.record]
     driver = Driver(brain, metrics, records, config.workflows, config.faults)
     for tenant in roster:
         driver.handle(TenantChanged(driver.now(), tenant.id, tenant.weight, tenant.tier))

@@ -1,41 +1,22 @@
-"""Watches the scheduler's events for what tenants use, and for who of them waits."""
+"""Watches calls for what tenants use, and for who of them waits."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from agentserve.gateway.lives import Life, Watcher
 from agentserve.gateway.tenants.roster import Roster
 from agentserve.gateway.tenants.tenant import Tenant
-from scheduler.actions import Dispatch, Reject
-from scheduler.brain import Decision
-from scheduler.events import (
-    CallArrived,
-    CallCancelled,
-    CallFailed,
-    CallFinished,
-    CallProgressed,
-    DispatchFailed,
-    EngineObserved,
-    Event,
-)
-from scheduler.types import CallId, Seconds, Tokens
+from scheduler.types import Seconds, Tokens
+from workloads.traces.recording import CallStatus
 
 BYTES_A_TOKEN = 4
 """For a prompt that no engine has counted."""
 
 
-@dataclass(slots=True)
-class _Call:
-    tenant: Tenant
-    prompt: Tokens
-    output: Tokens = 0
-    sent: bool = False
-
-
-class Meter:
-    """A record of the driver.
+class Meter(Watcher):
+    """Keeps the tenants' lines and charges them.
 
     A call is charged when it has ended: as the engine counts it, or, if it was ended before that, for its prompt by its
     bytes and for the output that is known of.
@@ -44,40 +25,32 @@ class Meter:
     def __init__(self, roster: Roster, date: Callable[[], Seconds] = time.time) -> None:
         self._roster = roster
         self._date = date
-        self._calls: dict[CallId, _Call] = {}
 
-    def record(self, event: Event, decision: Decision) -> None:
-        """Takes an event and what was decided."""
-        match event:
-            case CallArrived():
-                self._arrived(event)
-            case DispatchFailed(at, name):
-                self._calls[name].tenant.line.join(name, at)
-            case CallProgressed(_, name, output):
-                self._calls[name].output = output
-            case EngineObserved():
-                for name, output in event.outputs:
-                    self._calls[name].output = output
-            case CallFinished(at, name, usage):
-                call = self._calls.pop(name)
-                self._charge(call, at, usage.prompt + usage.output if usage else call.prompt + call.output)
-            case CallFailed(at, name) | CallCancelled(at, name):
-                call = self._calls.pop(name)
-                call.tenant.line.leave(name)
-                if call.sent:
-                    self._charge(call, at, call.prompt + call.output)
-        for action in decision.actions:
-            match action:
-                case Dispatch(name):
-                    self._calls[name].sent = True
-                    self._calls[name].tenant.line.depart(name, event.at)
-                case Reject(name):
-                    self._calls.pop(name).tenant.line.leave(name)
+    def call_arrived(self, life: Life) -> None:
+        """It joins its tenant's line."""
+        self._tenant(life).line.join(life.arrival.call, life.arrival.at)
 
-    def _arrived(self, event: CallArrived) -> None:
-        tenant = self._roster.of(event.program.tenant)
-        self._calls[event.call] = _Call(tenant, event.prompt_tokens or event.prompt_bytes // BYTES_A_TOKEN)
-        tenant.line.join(event.call, event.at)
+    def call_waits(self, life: Life, at: Seconds) -> None:
+        """It joins the line again."""
+        self._tenant(life).line.join(life.arrival.call, at)
 
-    def _charge(self, call: _Call, at: Seconds, tokens: Tokens) -> None:
-        call.tenant.used(at, self._date(), tokens)
+    def call_dispatched(self, life: Life, at: Seconds) -> None:
+        """It departs."""
+        self._tenant(life).line.depart(life.arrival.call, at)
+
+    def call_ended(self, life: Life) -> None:
+        """It leaves the line if it is in it, and is charged if an engine has had it."""
+        tenant = self._tenant(life)
+        tenant.line.leave(life.arrival.call)
+        if life.attempts and life.status is not CallStatus.REJECTED:
+            tenant.used(life.ended, self._date(), _tokens(life))
+
+    def _tenant(self, life: Life) -> Tenant:
+        return self._roster.of(life.arrival.program.tenant)
+
+
+def _tokens(life: Life) -> Tokens:
+    if life.usage is not None:
+        return life.usage.prompt + life.usage.output
+    arrival = life.arrival
+    return (arrival.prompt_tokens or arrival.prompt_bytes // BYTES_A_TOKEN) + life.output
