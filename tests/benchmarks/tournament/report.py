@@ -90,10 +90,15 @@ class Table:
         ]
 
 
+def table_of_presets(scores: Mapping[Game, Score | None]) -> Table:
+    """Without ablations and oracles, whose seeds the presets need not wait for."""
+    return Table({game: score for game, score in scores.items() if game.contender not in {*ABLATIONS, *ORACLES}})
+
+
 def report(scores: Mapping[Game, Score | None]) -> str:
     """All tables."""
     everybody = Table(scores)
-    presets = Table({game: scores[game] for game in scores if game.contender not in {*ABLATIONS, *ORACLES}})
+    presets = table_of_presets(scores)
     parts = (
         *(part(presets) for part in (_levels, _cells, _contenders)),
         *(part(everybody) for part in (_ablations, _oracles)),
