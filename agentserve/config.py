@@ -276,7 +276,7 @@ class StoreSection(Section):
     """The server: redis://:PASSWORD@HOST:PORT/DATABASE."""
     cell: Name = "default"
     """Gateways of one name have one brain. It names keys in the store."""
-    lease: Annotated[Duration, Field(ge=0.5)] = 2.0
+    lease: Annotated[Duration, Field(ge=0.5)] = 1.5
     """How long the brain may be out of reach of the store before another gateway takes over."""
     channel: Annotated[str, AfterValidator(_channel)] = "127.0.0.1:0"
     """Where this gateway listens for others while it has the brain: an address that they reach, port 0 for any."""

@@ -222,7 +222,7 @@ SHARED = {"pools": [{"model": "m", "engines": [{"name": "a", "url": "http://e"}]
 def test_gateways_share_a_store() -> None:
     store = parse(SHARED).store
     assert store is not None
-    assert (store.cell, store.lease, store.channel) == ("default", 2.0, "127.0.0.1:0")
+    assert (store.cell, store.lease, store.channel) == ("default", 1.5, "127.0.0.1:0")
 
 
 @pytest.mark.parametrize(

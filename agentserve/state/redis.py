@@ -36,7 +36,7 @@ from scheduler.types import Seconds, TenantId, Tokens
 OLDEST = (6, 0)
 """The oldest version with all that is used here."""
 TIMEOUT: Seconds = 2.0
-"""For an answer of the server. A lease is not worth waiting longer for."""
+"""For an answer of the server."""
 KEPT: Seconds = 62 * 86_400.0
 """How long it is kept what a period's budget was spent by."""
 REMEMBERED: Seconds = 86_400.0
@@ -90,13 +90,13 @@ return sum
 class RedisStore:
     """One cell's store. Nothing is tried again here: who asks knows whether a second time would be one too many."""
 
-    def __init__(self, url: str, cell: str) -> None:
+    def __init__(self, url: str, cell: str, timeout: Seconds = TIMEOUT) -> None:
         """Raises `StoreError` if the url is none."""
         self._place = url.rpartition("@")[2]
         self._prefix = f"agentserve:{{{cell}}}:"
         try:
             self._redis: Redis = Redis.from_url(
-                url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0)
+                url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
             )
         except ValueError as error:
             raise StoreError(f"store: {url!r} is no url of a Redis server, as redis://HOST:PORT is: {error}") from error
