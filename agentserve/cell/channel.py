@@ -54,7 +54,7 @@ class Channel(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not derived from it
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not derived from it
         self._keep_alive()
 
     def data_received(self, data: bytes) -> None:

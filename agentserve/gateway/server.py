@@ -41,7 +41,7 @@ from agentserve.gateway.tuning.errors import TuningError
 from agentserve.gateway.virtual.model import VirtualModel
 from agentserve.gateway.virtual.scoring import Scoring
 from agentserve.state import open_store
-from agentserve.state.base import StoreError
+from agentserve.state.base import Store, StoreError
 from scheduler.brain import Brain
 from scheduler.events import TenantChanged
 
@@ -138,10 +138,12 @@ def virtual_models(config: Config, scoring: Scoring) -> dict[str, VirtualModel]:
 
 
 @asynccontextmanager
-async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -> AsyncIterator[Gateway]:
+async def gateway(
+    config: Config, brain: Brain, engines: Sequence[Supervised], store: Store | None = None
+) -> AsyncIterator[Gateway]:
     """The application with its engines being looked after; on leaving, engines stop and what was learned is saved.
 
-    `engines` are those of `config`, in its order.
+    `engines` are those of `config`, in its order; `store` takes the place of the one that it names.
     """
     log = EventLog(config.event_log, brain) if config.event_log else None
     metrics = Metrics()
@@ -151,7 +153,8 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     watchers = [metrics, ledger, Meter(roster), *([recorder] if recorder else ())]
     lives = Lives([*watchers, *([CallLines()] if config.log.calls else ())])
     records = [*([log.record] if log else ()), lives.record]
-    store = open_store(config.store) if config.store else None
+    if store is None and config.store is not None:
+        store = open_store(config.store)
     clock = await store.open() if store else 0.0
     driver = Driver(brain, metrics, records, config.workflows, config.faults, clock)
 

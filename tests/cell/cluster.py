@@ -121,7 +121,9 @@ def cluster(
     )
     assert serving.stdout is not None
     urls = [serving.stdout.readline().strip() for _ in range(engines)]
-    found = Cluster(redis, [_gateway(folder, n, urls, redis_port or redis.port, settings) for n in range(gateways)], urls)
+    found = Cluster(
+        redis, [_gateway(folder, n, urls, redis_port or redis.port, settings) for n in range(gateways)], urls
+    )
     try:
         for gateway in found.gateways:
             gateway.start()
