@@ -41,6 +41,15 @@ DEMO_MODEL_NAME = "smollm2"
 NO_FAIRNESS, BY_WEIGHTS = Choice("none"), Choice("virtual_token_counter")
 
 
+NOT_SHARED = {
+    "state": "what was learned is kept in the store",
+    "event_log": "the brain's log is kept in the store",
+    "tune": "tune where one gateway has the brain, and give all the policy that it finds",
+    "virtual": "serve virtual models by a gateway of their own, without `store`",
+}
+"""What only a gateway that is alone can do, and what to do instead."""
+
+
 class ConfigError(ValueError):
     """A configuration that cannot be used. The message has one line a problem, each naming the key and the cure."""
 
@@ -72,10 +81,20 @@ def _collector(value: str) -> str:
 
 
 def _address(value: str) -> str:
-    host, colon, port = value.rpartition(":")
-    if not (colon and host and port.isdecimal() and int(port) < 65536):
+    if not _names_port(value):
         raise ValueError(f"listen is HOST:PORT, for example 127.0.0.1:8000, not {value!r}")
     return value
+
+
+def _channel(value: str) -> str:
+    if not _names_port(value) or value.startswith(("0.0.0.0:", "[::]:")):
+        raise ValueError(f"channel is HOST:PORT as other gateways reach it, for example 10.0.0.5:0, not {value!r}")
+    return value
+
+
+def _names_port(value: str) -> bool:
+    host, colon, port = value.rpartition(":")
+    return bool(colon and host and port.isdecimal() and int(port) < 65536)
 
 
 class Launch(Section):
@@ -250,6 +269,19 @@ class TracingSection(Section):
     service: str = Field("agentserve", min_length=1)
 
 
+class StoreSection(Section):
+    """What several gateways share, so that they are one: see docs/scale.md."""
+
+    redis: str = Field(pattern="^(redis|rediss|unix)://")
+    """The server: redis://:PASSWORD@HOST:PORT/DATABASE."""
+    cell: Name = "default"
+    """Gateways of one name have one brain. It names keys in the store."""
+    lease: Annotated[Duration, Field(ge=0.5)] = 1.5
+    """How long the brain may be out of reach of the store before another gateway takes over."""
+    channel: Annotated[str, AfterValidator(_channel)] = "127.0.0.1:0"
+    """Where this gateway listens for others while it has the brain: an address that they reach, port 0 for any."""
+
+
 def _objective(value: str) -> str:
     parse_objective(value)
     return value
@@ -299,6 +331,8 @@ class Config(Section):
     """A program without calls for so long, in seconds, has ended."""
     state: PathText | None = None
     """Where what was learned is loaded from and saved to."""
+    store: StoreSection | None = None
+    """What is shared with other gateways; without it this one is alone."""
     event_log: PathText | None = None
     """Where every event of the brain is written, for `agentserve replay-log`."""
     record: PathText | None = None
@@ -382,7 +416,7 @@ class Config(Section):
             raise ValueError(
                 f"tenants: without `keys` everybody is the tenant {DEFAULT_TENANT!r}, and nobody {others[0]!r}"
             )
-        if self.state is None and any(tenant.budget for tenant in self.tenants):
+        if self.state is None and self.store is None and any(tenant.budget for tenant in self.tenants):
             raise ValueError("tenants: what is spent of a budget is kept in the state file; name one with `state`")
         if self.keys is not None and self.policy.fairness == NO_FAIRNESS:
             self.policy = replace(self.policy, fairness=BY_WEIGHTS)
@@ -393,6 +427,20 @@ class Config(Section):
         repeated = [name for name, count in Counter(each.name for each in self.workflows).items() if count > 1]
         if repeated:
             raise ValueError(f"workflows: {repeated[0]!r} is declared more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_shared(self) -> Self:
+        if self.store is None:
+            return self
+        for _, engine in self.engines:
+            if engine.url is None:
+                raise ValueError(
+                    f"store: engine {engine.name!r} would belong to one gateway; start it by itself, and name its `url`"
+                )
+        for name, instead in NOT_SHARED.items():
+            if getattr(self, name):
+                raise ValueError(f"store: {name} cannot be used with it; {instead}")
         return self
 
     @model_validator(mode="after")

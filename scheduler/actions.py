@@ -23,6 +23,8 @@ class Why(StrEnum):
     """It left the engine that held its KV, because waiting there cost more than prefill elsewhere."""
     RETRIED = "retried"
     """Another engine had not taken it."""
+    FORWARDED = "forwarded"
+    """There was no brain to ask: it went to the engine that had the fewest calls."""
 
 
 class RejectReason(StrEnum):

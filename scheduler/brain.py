@@ -86,6 +86,7 @@ class Brain:
         self._next_tick = 0.0
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.CallArrived: self._call_arrived,
+            events.CallAnnounced: self._call_announced,
             events.CallSent: self._noted,
             events.CallFirstToken: self._call_first_token,
             events.CallProgressed: self._call_progressed,
@@ -126,6 +127,11 @@ class Brain:
     def engines(self) -> Mapping[EngineId, EngineState]:
         """Engines that were ever up."""
         return self._books.engines
+
+    @property
+    def now(self) -> Seconds:
+        """When the latest event was."""
+        return self._view.now
 
     @property
     def waiting(self) -> int:
@@ -174,20 +180,63 @@ class Brain:
     def _call_arrived(self, event: events.CallArrived) -> None:
         if event.call in self.calls:
             self._reject(event.call, RejectReason.DUPLICATE, f"call id {event.call!r} is in use")
+        elif not self._refuses(event):
+            self._gate.take(self._enter(event))
+            self._review(Occasion.ARRIVAL)
+
+    def _call_announced(self, event: events.CallAnnounced) -> None:
+        """Corrects what is known of a call, or learns of it."""
+        arrival = event.arrival
+        call = self.calls.get(arrival.call)
+        if event.engine is None:
+            if call is None:
+                self._call_arrived(arrival)
+            elif call.engine is not None:
+                self._take_back(call)
+                self._gate.take(call)
             return
+        engine = self.engines.get(event.engine)
+        if engine is None:
+            self._actions.append(Abort(arrival.call))
+            return
+        if call is None:
+            self._gate.seat(self._enter(arrival), engine, event.since)
+        elif call.engine is None:
+            self._gate.line.leave(call)
+            self._gate.seat(call, engine, event.since)
+        elif call.engine != engine.id:
+            self._take_back(call)
+            self._gate.seat(call, engine, event.since)
+        known = self.calls[arrival.call]
+        known.output = max(known.output, event.output)
+        if event.started:
+            self._books.first_token(known, event.at)
+
+    def _take_back(self, call: Call) -> None:
+        """Takes a call off its engine, to go elsewhere."""
+        self._books.take_off(call)
+        for listener in self._desk.policies.listeners:
+            listener.call_dropped(self._view, call)
+
+    def _refuses(self, event: events.CallArrived) -> bool:
+        """Rejects a call that no engine can serve."""
         pool = self._books.pool(event.model)
         if not pool:
             self._reject(event.call, RejectReason.UNKNOWN_MODEL, f"no engine serves model {event.model!r}")
-            return
+            return True
         if not any(engine.status is EngineStatus.UP for engine in pool):
             names = ", ".join(f"{engine.id} is {engine.status.value}" for engine in pool)
             self._reject(event.call, RejectReason.NO_ENGINE, f"no engine of {event.model!r} takes calls: {names}")
-            return
+            return True
         longest = max(engine.spec.max_model_len for engine in pool)
         if event.prompt_tokens is not None and event.prompt_tokens >= longest:
             detail = f"the prompt has {event.prompt_tokens} tokens, the model's context is {longest}"
             self._reject(event.call, RejectReason.TOO_LONG, detail)
-            return
+            return True
+        return False
+
+    def _enter(self, event: events.CallArrived) -> Call:
+        """Enters a call into the books; it neither waits nor runs yet."""
         call = self._new_call(event, self._program_of(event))
         self._books.calls[call.id] = call
         program = call.program
@@ -200,8 +249,7 @@ class Brain:
             self.learned.stage(call.stage_key).prompted(program.key, event.prefix, program.tokens_per_byte)
         for listener in self._desk.policies.listeners:
             listener.call_arrived(self._view, call)
-        self._gate.take(call)
-        self._review(Occasion.ARRIVAL)
+        return call
 
     def _program_of(self, event: events.CallArrived) -> Program:
         program = self.programs.get(event.program)
@@ -342,10 +390,8 @@ class Brain:
         call = self.calls.get(event.call)
         if call is None or call.engine != event.engine:
             return
-        self._books.take_off(call)
         call.failed_on = (*call.failed_on, event.engine)
-        for listener in self._desk.policies.listeners:
-            listener.call_dropped(self._view, call)
+        self._take_back(call)
         self._gate.take(call)
 
     def _drop(self, call: Call) -> None:

@@ -8,9 +8,11 @@ from enum import Enum
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from scheduler.actions import Action
 from scheduler.events import Event
 
 _EVENTS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
+_ACTIONS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Action)}
 _HINTS: dict[type, dict[str, Any]] = {}
 
 
@@ -25,15 +27,34 @@ def decode(record: Mapping[str, object]) -> Event:
     Raises:
         ValueError: the record is no event.
     """
-    name = record.get("event")
-    kind = _EVENTS.get(str(name))
+    event: Event = _decoded(record, "event", _EVENTS)
+    return event
+
+
+def encode_action(action: Action) -> dict[str, object]:
+    """An action as plain JSON values, with its name as `action`."""
+    return {"action": type(action).__name__, **_plain_fields(action)}
+
+
+def decode_action(record: Mapping[str, object]) -> Action:
+    """The inverse of `encode_action`.
+
+    Raises:
+        ValueError: the record is no action.
+    """
+    action: Action = _decoded(record, "action", _ACTIONS)
+    return action
+
+
+def _decoded(record: Mapping[str, object], sort: str, kinds: Mapping[str, type[Any]]) -> Any:
+    name = record.get(sort)
+    kind = kinds.get(str(name))
     if kind is None:
-        raise ValueError(f"unknown event {name!r}")
+        raise ValueError(f"unknown {sort} {name!r}")
     try:
-        event: Event = _object(kind, {key: value for key, value in record.items() if key != "event"})
+        return _object(kind, {key: value for key, value in record.items() if key != sort})
     except (TypeError, KeyError) as error:
         raise ValueError(f"malformed {name}: {error}") from error
-    return event
 
 
 def plain(value: object) -> object:

@@ -59,6 +59,22 @@ class CallArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class CallAnnounced:
+    """A driver says again how a call of its own is, because the brain may be another one than it knew.
+
+    It waits, or runs on `engine` since `since`, whoever sent it there; `output` is what is known of its answer.
+    """
+
+    at: Seconds
+    arrival: CallArrived
+    engine: EngineId | None = None
+    since: Seconds = 0.0
+    started: bool = False
+    """Its first token was there."""
+    output: Tokens = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CallSent:
     """The request has left for the engine it was dispatched to."""
 
@@ -280,6 +296,7 @@ class Wakeup:
 
 Event: TypeAlias = (
     CallArrived
+    | CallAnnounced
     | CallSent
     | CallFirstToken
     | CallProgressed

@@ -155,9 +155,7 @@ class Gate:
     def _dispatch(self, call: Call, engine: EngineState) -> None:
         program, view, policies = call.program, self._desk.view, self._desk.policies
         why = _why(call, view.now, engine)
-        if program.engine != engine.id or _is_rewritten(call):
-            self._keeper.release(program)
-        self._desk.books.put_on(call, engine, view.now, view.uncached(call, engine))
+        self._put_on(call, engine, view.now)
         if engine.spec.retention and not program.ending:
             call.ttl = policies.retention.at_dispatch(view, call, engine)
         priority = policies.order.priority(view, call)
@@ -172,6 +170,22 @@ class Gate:
             if sibling.engine is None and sibling is not call and self._may_follow(sibling, engine):
                 self.line.leave(sibling)
                 self._dispatch(sibling, engine)
+
+    def seat(self, call: Call, engine: EngineState, since: Seconds) -> None:
+        """Enters a call that runs on an engine since then, whoever sent it there."""
+        call.ttl = call.program.pin_until = 0.0
+        if self._desk.policies.placement.binds:
+            call.bound = engine.id
+            for listener in self._desk.policies.listeners:
+                listener.call_bound(self._desk.view, call, engine)
+        self._put_on(call, engine, since)
+        for listener in self._desk.policies.listeners:
+            listener.call_dispatched(self._desk.view, call, engine)
+
+    def _put_on(self, call: Call, engine: EngineState, since: Seconds) -> None:
+        if call.program.engine != engine.id or _is_rewritten(call):
+            self._keeper.release(call.program)
+        self._desk.books.put_on(call, engine, since, self._desk.view.uncached(call, engine))
 
     def _may_follow(self, call: Call, engine: EngineState) -> bool:
         """Whether a call that stands in line need not any more, now that its program is a member of an engine."""

@@ -214,3 +214,28 @@ def test_a_workflow_that_cannot_be_is_refused(change: dict[str, object], message
 def test_a_workflow_is_declared_once() -> None:
     with pytest.raises(ConfigError, match="'sql' is declared more than once"):
         parse({**pools(ENGINE), "workflows": [WORKFLOW, WORKFLOW]})
+
+
+SHARED = {"pools": [{"model": "m", "engines": [{"name": "a", "url": "http://e"}]}], "store": {"redis": "redis://r"}}
+
+
+def test_gateways_share_a_store() -> None:
+    store = parse(SHARED).store
+    assert store is not None
+    assert (store.cell, store.lease, store.channel) == ("default", 1.5, "127.0.0.1:0")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"store": {"redis": "http://r"}}, r"store\.redis: .*http://r"),
+        ({"store": {"redis": "redis://r", "lease": 0.1}}, r"store\.lease: .*greater than or equal to 0\.5"),
+        ({"store": {"redis": "redis://r", "channel": "0.0.0.0:1"}}, r"store\.channel: channel is HOST:PORT as other"),
+        ({"pools": [{"model": "m", "engines": [{"name": "a", "emulated": {}}]}]}, "store: engine 'a' would belong to"),
+        ({"state": "s.json"}, "store: state cannot be used with it; what was learned is kept in the store"),
+        ({"event_log": "e.jsonl"}, "store: event_log cannot be used with it"),
+    ],
+)
+def test_what_cannot_be_shared_is_told(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(SHARED | change)

@@ -8,10 +8,11 @@ import httpx
 from pydantic import BaseModel
 
 from agentserve.engines import metrics
-from agentserve.engines.base import EngineError, PinOrder, PinReport, Progress, Pulse
+from agentserve.engines.base import EngineError, OutrankedError, PinOrder, PinReport, Progress, Pulse
 from agentserve.engines.calls import CallReply
 from agentserve.engines.http import HEALTH_TIMEOUT, HttpLeg, read
 from agentserve.engines.probe import Known, probe
+from agentserve.vllm_plugin.epochs import HEADER
 from scheduler.events import PinOutcome
 from scheduler.types import EngineId, EngineSpec, Tokens
 
@@ -79,12 +80,17 @@ class AttachedEngine:
             raise EngineError(f"engine {self.name} has no vLLM metrics at {answer.request.url}")
         return Pulse(scrape.running, scrape.waiting, round(scrape.kv_usage * self._spec.kv_tokens))
 
-    async def pin(self, orders: Sequence[PinOrder]) -> list[PinReport]:
+    async def pin(self, orders: Sequence[PinOrder], epoch: int = 0) -> list[PinReport]:
         """Sets and releases pins and returns the reports since the last time; without the plugin, none."""
         if self._spec is None or not self._spec.retention:
             return []
         pins = [{"program": order.program, "ttl": order.ttl} for order in orders]
-        answer = await self._leg.post(PINS_PATH, {"pins": pins, "since": self._cursor})
+        answer = await self._leg.post(PINS_PATH, {"pins": pins, "since": self._cursor}, {HEADER: str(epoch)})
+        if answer.status_code == httpx.codes.CONFLICT:
+            raise OutrankedError(
+                f"engine {self.name} obeys another gateway ({answer.text.strip()}); two gateways on one engine need a"
+                " common `store`, or one of them has to be stopped"
+            )
         state = read(self.name, answer, _Pins)
         self._cursor = state.cursor
         return [PinReport(report.program, report.outcome, report.tokens) for report in state.reports]

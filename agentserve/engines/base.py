@@ -21,6 +21,10 @@ class EngineError(Exception):
     """The engine could not be started, probed or reached. The message says what to do."""
 
 
+class OutrankedError(EngineError):
+    """The engine obeys another gateway, which leads it since later."""
+
+
 @dataclass(frozen=True, slots=True)
 class PinOrder:
     """Keep `program` (its `ProgramKey` as a string) for `ttl` seconds from now; 0 releases it."""
@@ -124,10 +128,11 @@ class Engine(Protocol):
         """
         ...
 
-    async def pin(self, orders: Sequence[PinOrder]) -> list[PinReport]:
+    async def pin(self, orders: Sequence[PinOrder], epoch: int = 0) -> list[PinReport]:
         """Sets and releases pins, and returns all reports since the last time; `orders` may be empty.
 
         Raises:
+            OutrankedError: it has had orders of a later epoch.
             EngineError: it did not answer. An engine without the plugin returns an empty list.
         """
         ...

@@ -60,13 +60,13 @@ class HttpLeg:
         """
         return await self._send(self._client.build_request("GET", self.url + path, timeout=limit))
 
-    async def post(self, path: str, content: object) -> httpx.Response:
+    async def post(self, path: str, content: object, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """Sends a short order as JSON.
 
         Raises:
             EngineError: no answer came.
         """
-        return await self._send(self._client.build_request("POST", self.url + path, json=content))
+        return await self._send(self._client.build_request("POST", self.url + path, json=content, headers=headers))
 
     async def aclose(self) -> None:
         """Closes all connections."""

@@ -118,7 +118,10 @@ def control_routes(fleet: Fleet) -> APIRouter:
     @router.get("/ready", summary="Whether every model has an engine", responses={503: {}})
     async def ready() -> JSONResponse:
         missing = fleet.missing()
-        return JSONResponse({"ready": not missing, "waiting_for": missing}, status_code=503 if missing else 200)
+        brain = {"brain": driver.standing} if driver.standing else {}
+        return JSONResponse(
+            {"ready": not missing, "waiting_for": missing, **brain}, status_code=503 if missing else 200
+        )
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response, dependencies=operators)
     async def metrics() -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -112,8 +113,16 @@ class Driver:
         records: Sequence[Record] = (),
         workflows: Sequence[WorkflowSection] = (),
         faults: Faults = NO_FAULTS,
+        clock: Seconds = 0.0,
     ) -> None:
+        """`clock` is what `now` says at first."""
         self.brain = brain
+        self.take: Callable[[Event], Decision] = brain.handle
+        """Whom events are given to: the brain, or who stands for it where gateways share one."""
+        self.standing = ""
+        """Where the brain is ("here", "there", "none"), where gateways share one; else empty."""
+        self.epoch: int | None = int(time.time())
+        """Since when pins are this gateway's to order; None if they are not. The latest epoch is obeyed."""
         self.workflows = {workflow.name: workflow for workflow in workflows}
         """Those that are declared."""
         self.metrics = metrics
@@ -126,8 +135,8 @@ class Driver:
         self._breakers: dict[EngineId, Breaker] = {}
         self._records = records
         self._loop = asyncio.get_running_loop()
-        self._start = self._loop.time()
-        self._last = 0.0
+        self._start = self._loop.time() - clock
+        self._last = clock
         self._tickets: dict[CallId, Ticket] = {}
         self._pins: dict[EngineId, tuple[PinLine, asyncio.Task[None]]] = {}
         self._performers: dict[str, Performer] = {}
@@ -154,7 +163,26 @@ class Driver:
 
     def handle(self, event: Event) -> None:
         """Gives the brain an event and does what it decides. `event.at` is `now()`."""
-        decision = self.brain.handle(event)
+        self._carry_out(event, self.take(event))
+
+    def obey(self, decision: Decision) -> None:
+        """Does what was not decided on one of our own events just now. What has been overtaken is left out."""
+        actions = tuple(action for action in decision.actions if self._applies(action))
+        self._carry_out(Wakeup(self.now()), Decision(actions, decision.next_wakeup))
+
+    def advance(self, at: Seconds) -> None:
+        """It is not earlier than that."""
+        self._last = max(self._last, at)
+
+    def _applies(self, action: Action) -> bool:
+        match action:
+            case Dispatch(call) | Reject(call):
+                return call in self._tickets and self._tickets[call].dispatch is None
+            case Abort(call):
+                return call in self._tickets
+        return True
+
+    def _carry_out(self, event: Event, decision: Decision) -> None:
         for record in self._records:
             record(event, decision)
         for action in decision.actions:
@@ -267,7 +295,8 @@ class Driver:
         self._tell_breaker(self._engine_of(ticket), None)
         if usage is not None:
             self.metrics.count_tokens(ticket.model, usage)
-        self._watch_pin(ticket)
+        if ticket.dispatch is not None:
+            self.watch_pin(ticket.dispatch.engine, ticket.dispatch.ttl)
         self.handle(CallFinished(self.now(), ticket.call, usage, tools))
 
     def failed(self, ticket: Ticket, reason: FailureReason) -> None:
@@ -304,10 +333,10 @@ class Driver:
         else:
             breaker.failed()
 
-    def _watch_pin(self, ticket: Ticket) -> None:
-        dispatch = ticket.dispatch
-        if dispatch is not None and dispatch.ttl > 0 and dispatch.engine in self._pins:
-            self._pins[dispatch.engine][0].watch(dispatch.ttl)
+    def watch_pin(self, engine: EngineId, ttl: Seconds) -> None:
+        """A pin of `ttl` seconds came with a call that has finished there."""
+        if ttl > 0 and engine in self._pins and self.epoch is not None:
+            self._pins[engine][0].watch(ttl)
 
     # --- engines ----------------------------------------------------------------------------------------------------
 
@@ -316,7 +345,7 @@ class Driver:
         self.engines[engine.name] = engine
         self.specs[engine.name] = spec
         if spec.retention:
-            line = PinLine(engine, lambda report: self._pin_reported(engine.name, report))
+            line = PinLine(engine, lambda report: self._pin_reported(engine.name, report), lambda: self.epoch or 0)
             self._pins[engine.name] = line, self._loop.create_task(line.run())
         self._breakers[engine.name] = Breaker(
             self._faults.failures,

@@ -98,6 +98,10 @@ class Lives:
         self._watchers = list(watchers)
         self._calls: dict[CallId, Life] = {}
 
+    def under_way(self) -> list[Life]:
+        """The calls that have not ended."""
+        return list(self._calls.values())
+
     def watch(self, watcher: Watcher) -> None:
         """Tells one more, of calls that arrive from now on. To be called before there is any."""
         self._watchers.append(watcher)

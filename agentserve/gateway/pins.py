@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
-from agentserve.engines.base import Engine, EngineError, PinOrder, PinReport
+from agentserve.engines.base import Engine, EngineError, OutrankedError, PinOrder, PinReport
 from scheduler.types import ProgramKey, Seconds
 
 POLL = 2.0
 """Seconds between two questions for news of pins, where no order brings it. Each costs the engine a pause in a step."""
 SLACK = 1.0
 """Seconds for which news of a pin may come after its time-to-live."""
+
+logger = logging.getLogger(__name__)
 
 
 class PinLine:
@@ -20,9 +23,13 @@ class PinLine:
     Orders that did not arrive are sent again, unless newer ones of the same program took their place.
     """
 
-    def __init__(self, engine: Engine, report: Callable[[PinReport], None]) -> None:
+    def __init__(
+        self, engine: Engine, report: Callable[[PinReport], None], epoch: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`epoch` says since when we are the one whom the engine obeys."""
         self._engine = engine
         self._report = report
+        self._epoch = epoch
         self._orders: dict[str, Seconds] = {}
         self._watched_until: Seconds = 0.0
         self._wake = asyncio.Event()
@@ -44,7 +51,13 @@ class PinLine:
             orders, self._orders = self._orders, {}
             now = _now()
             try:
-                reports = await self._engine.pin([PinOrder(name, max(0.0, end - now)) for name, end in orders.items()])
+                reports = await self._engine.pin(
+                    [PinOrder(name, max(0.0, end - now)) for name, end in orders.items()], self._epoch()
+                )
+            except OutrankedError as error:
+                logger.error("%s", error)
+                self._watched_until = 0.0
+                continue
             except EngineError:
                 self._orders = orders | self._orders
                 await asyncio.sleep(POLL)

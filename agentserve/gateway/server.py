@@ -12,6 +12,7 @@ from contextlib import ExitStack, asynccontextmanager
 import uvicorn
 import uvloop
 
+from agentserve.cell.member import Member
 from agentserve.config import Config
 from agentserve.engines.factory import build_engines, default_logs
 from agentserve.engines.supervise import Supervised, Supervisor
@@ -39,6 +40,8 @@ from agentserve.gateway.tuner import Tuner
 from agentserve.gateway.tuning.errors import TuningError
 from agentserve.gateway.virtual.model import VirtualModel
 from agentserve.gateway.virtual.scoring import Scoring
+from agentserve.state import open_store
+from agentserve.state.base import Store, StoreError
 from scheduler.brain import Brain
 from scheduler.events import TenantChanged
 
@@ -73,7 +76,7 @@ def run(config: Config) -> int:
             uvloop.run(_serve(config, brain, listener))
     except KeyboardInterrupt:
         pass
-    except (RecordingError, TracingError, TuningError) as error:
+    except (RecordingError, StoreError, TracingError, TuningError) as error:
         logger.error("%s", error)
         return 2
     return 0
@@ -135,10 +138,12 @@ def virtual_models(config: Config, scoring: Scoring) -> dict[str, VirtualModel]:
 
 
 @asynccontextmanager
-async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -> AsyncIterator[Gateway]:
+async def gateway(
+    config: Config, brain: Brain, engines: Sequence[Supervised], store: Store | None = None
+) -> AsyncIterator[Gateway]:
     """The application with its engines being looked after; on leaving, engines stop and what was learned is saved.
 
-    `engines` are those of `config`, in its order.
+    `engines` are those of `config`, in its order; `store` takes the place of the one that it names.
     """
     log = EventLog(config.event_log, brain) if config.event_log else None
     metrics = Metrics()
@@ -148,9 +153,16 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     watchers = [metrics, ledger, Meter(roster), *([recorder] if recorder else ())]
     lives = Lives([*watchers, *([CallLines()] if config.log.calls else ())])
     records = [*([log.record] if log else ()), lives.record]
-    driver = Driver(brain, metrics, records, config.workflows, config.faults)
-    for tenant in roster:
-        driver.handle(TenantChanged(driver.now(), tenant.id, tenant.weight, tenant.tier))
+    if store is None and config.store is not None:
+        store = open_store(config.store)
+    clock = await store.open() if store else 0.0
+    driver = Driver(brain, metrics, records, config.workflows, config.faults, clock)
+
+    def tenants() -> list[TenantChanged]:
+        return [TenantChanged(driver.now(), tenant.id, tenant.weight, tenant.tier) for tenant in roster]
+
+    for event in tenants():
+        driver.handle(event)
     door = Door(roster, load_keys(config.keys) if config.keys else None)
     pools: dict[str, list[Supervised]] = {}
     for (pool, _), engine in zip(config.engines, engines, strict=True):
@@ -163,6 +175,9 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
     driver.metrics.registry.register(Gauges(fleet))
     chain = Chain()
     tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors.values()]
+    if store is not None:
+        member = Member(store, config, driver, lives.under_way, names, tenants)
+        tasks.append(asyncio.create_task(member.run()))
     if config.state is not None:
         load_memory(config.state, chain, roster)
         tasks.append(asyncio.create_task(keep_state(config.state, brain.learned, chain, roster)))
@@ -184,6 +199,8 @@ async def gateway(config: Config, brain: Brain, engines: Sequence[Supervised]) -
         scoring.close()
         driver.close()
         opened.close()
+        if store is not None:
+            await store.close()
         for each in (log, recorder):
             if each is not None:
                 each.close()

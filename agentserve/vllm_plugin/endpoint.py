@@ -17,8 +17,9 @@ from starlette.requests import Request
 
 from agentserve.vllm_plugin import metrics
 from agentserve.vllm_plugin.compat import vllm_version
-from agentserve.vllm_plugin.control import METHOD, BadOrderError, Message, parse_message
+from agentserve.vllm_plugin.control import METHOD, Message, parse_message
 from agentserve.vllm_plugin.environment import PLUGIN
+from agentserve.vllm_plugin.epochs import HEADER, Epochs, StaleError
 
 SCHEDULER = "agentserve.vllm_plugin.scheduler.make_scheduler"
 MAX_BODY = 4 * 1024 * 1024
@@ -50,6 +51,7 @@ class AgentservePlugin:
 
     def __init__(self) -> None:
         self._core: EngineCoreClient | None = None
+        self._epochs = Epochs()
 
     def attach_router(self, app: FastAPI) -> None:
         """Registers the routes."""
@@ -71,8 +73,11 @@ class AgentservePlugin:
                 return _error(413, f"the body has more than {MAX_BODY} bytes; send fewer pins at a time")
         try:
             message = parse_message(bytes(body))
-        except BadOrderError as error:
+            self._epochs.admit(request.headers.get(HEADER))
+        except ValueError as error:
             return _error(400, str(error))
+        except StaleError as error:
+            return _error(409, str(error))
         return await self._answer(message)
 
     async def _get_pins(self, request: Request) -> Response:

@@ -54,7 +54,7 @@ class ScriptedEngine:
             raise EngineError("no metrics")
         return PULSE
 
-    async def pin(self, orders: Sequence[PinOrder]) -> list[PinReport]:
+    async def pin(self, orders: Sequence[PinOrder], epoch: int = 0) -> list[PinReport]:
         return []
 
     async def stop(self) -> None:

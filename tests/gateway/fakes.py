@@ -139,7 +139,7 @@ class FakeEngine:
     async def observe(self) -> Pulse:
         return Pulse(running=0, waiting=0, kv_used=0)
 
-    async def pin(self, orders: Sequence[PinOrder]) -> list[PinReport]:
+    async def pin(self, orders: Sequence[PinOrder], epoch: int = 0) -> list[PinReport]:
         self.asked.set()
         if self.pin_failures:
             self.pin_failures -= 1

@@ -67,7 +67,7 @@ class GatedEngine(FakeEngine):
         self.gate = asyncio.Semaphore(0)
         self.batches: list[list[PinOrder]] = []
 
-    async def pin(self, orders: Sequence[PinOrder]) -> list[PinReport]:
+    async def pin(self, orders: Sequence[PinOrder], epoch: int = 0) -> list[PinReport]:
         self.batches.append(list(orders))
         self.asked.set()
         await self.gate.acquire()

@@ -79,6 +79,19 @@ class BrainMachine(RuleBasedStateMachine):
     def progress(self, call: CallId, output: int) -> None:
         self.world.feed(CallProgressed(self.world.now, call, output))
 
+    @rule(call=calls, engine=st.sampled_from(["a", "b", None]), started=st.booleans(), output=st.integers(0, 900))
+    def announce(self, call: CallId, engine: str | None, started: bool, output: int) -> None:
+        """A driver's word counts, whatever the brain thought."""
+        if call not in self.world.rejected:
+            self.world.announce(call, engine, started=started, output=output)
+
+    @rule(target=calls, program=PROGRAMS, tokens=st.integers(1, 2500), engine=st.sampled_from(["a", "b", None]))
+    def announce_another(self, program: str, tokens: int, engine: str | None) -> CallId:
+        """A call that the brain has not heard of."""
+        call = self.world.arrival(program, tokens).call
+        self.world.announce(call, engine)
+        return call
+
     @rule(program=PROGRAMS)
     def end_program(self, program: str) -> None:
         self.world.end(program)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from scheduler.actions import Abort, Action, Dispatch, Reject
 from scheduler.brain import Brain, Decision
 from scheduler.events import (
+    CallAnnounced,
     CallArrived,
     CallCancelled,
     CallFailed,
@@ -65,6 +66,7 @@ class World:
         self.dispatches: list[Dispatch] = []
         self.next_wakeup: float | None = None
         self._count = 0
+        self.arrivals: dict[CallId, CallArrived] = {}
         for name, engine in self.engines.items():
             self.feed(EngineUp(self.now, EngineId(name), engine))
 
@@ -114,28 +116,54 @@ class World:
         priority: int = 0,
     ) -> CallId:
         """A call arrives; says its id."""
+        arrival = self.arrival(program, tokens, turns, output, final, streams, workflow, stops, priority)
+        self.waiting.add(arrival.call)
+        self.feed(arrival)
+        return arrival.call
+
+    def arrival(
+        self,
+        program: str,
+        tokens: int = 500,
+        turns: int = 1,
+        output: int = 50,
+        final: bool = False,
+        streams: bool = True,
+        workflow: str = "",
+        stops: bool = False,
+        priority: int = 0,
+    ) -> CallArrived:
+        """A call that comes now; the brain has not been told."""
         self._count += 1
         name = CallId(f"{program}#{self._count}")
-        self.waiting.add(name)
         size = tokens * 4
-        self.feed(
-            CallArrived(
-                self.now,
-                name,
-                key(program),
-                MODEL,
-                size,
-                marks(program, turns, size),
-                prompt_tokens=tokens,
-                expected_output=output,
-                final=final,
-                streams=streams,
-                workflow=workflow,
-                stops=stops,
-                priority=priority,
-            )
+        self.arrivals[name] = CallArrived(
+            self.now,
+            name,
+            key(program),
+            MODEL,
+            size,
+            marks(program, turns, size),
+            prompt_tokens=tokens,
+            expected_output=output,
+            final=final,
+            streams=streams,
+            workflow=workflow,
+            stops=stops,
+            priority=priority,
         )
-        return name
+        return self.arrivals[name]
+
+    def announce(self, call: CallId, engine: str | None, *, started: bool = False, output: int = 0) -> None:
+        """The driver says how a call of its own is."""
+        self.running.pop(call, None)
+        self.waiting.discard(call)
+        if engine is None:
+            self.waiting.add(call)
+        else:
+            self.running[call] = EngineId(engine)
+        place = None if engine is None else EngineId(engine)
+        self.feed(CallAnnounced(self.now, self.arrivals[call], place, self.now, started, output))
 
     def finish(self, call: CallId, *, prompt: int = 500, output: int = 50, cached: int = 0, tool: str = "bash") -> None:
         for event in (CallSent(self.now, call), CallFirstToken(self.now, call)):

@@ -9,7 +9,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from agentserve.engines.emulation.clock import EngineClock
-from agentserve.vllm_plugin.control import BadOrderError, Message, parse_message
+from agentserve.vllm_plugin.control import Message, parse_message
+from agentserve.vllm_plugin.epochs import HEADER, Epochs, StaleError
 from scheduler.events import PinOutcome
 
 
@@ -19,6 +20,7 @@ class PinRoutes:
     def __init__(self, clock: EngineClock) -> None:
         self._clock = clock
         self._engine = clock.engine
+        self._epochs = Epochs()
         self.ignored = 0
         """Requests whose tickets could not be read."""
         self.routes = [
@@ -42,9 +44,13 @@ class PinRoutes:
 
     async def _set_pins(self, request: Request) -> Response:
         try:
-            return await self._pins(parse_message(await request.body()))
-        except BadOrderError as error:
+            message = parse_message(await request.body())
+            self._epochs.admit(request.headers.get(HEADER))
+        except ValueError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
+        except StaleError as error:
+            return JSONResponse({"error": str(error)}, status_code=409)
+        return await self._pins(message)
 
     async def _pins(self, message: Message) -> Response:
         for order in message.pins:
