@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Tool,
         tool,
     )
+    from agentserve.graphs import Graph
 
     __version__: str
 
@@ -37,6 +38,7 @@ _HOMES = {
         "Tool",
         "tool",
     ),
+    "agentserve.graphs": ("Graph",),
 }
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "AsyncProgram",
     "Client",
     "Effect",
+    "Graph",
     "Program",
     "Retries",
     "Tool",

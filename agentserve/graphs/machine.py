@@ -14,7 +14,7 @@ from agentserve.client.tools import Effect
 from agentserve.graphs.calls import Args, Budget, Call, Calls, Command
 from agentserve.graphs.edits import Add, Edit
 from agentserve.graphs.errors import EditError
-from agentserve.graphs.node import Join, Kind, Node, OnError, State, Work
+from agentserve.graphs.node import Join, Node, OnError, State, Work
 from agentserve.graphs.slot import Slot, Values
 from agentserve.graphs.staging import staged
 
@@ -44,7 +44,8 @@ class Machine:
         self._approved = hold is Hold.NOTHING
         self.waits: dict[str, None] = {}
         """Nodes that could start but for the approval."""
-        self._edits = 0
+        self.edits = 0
+        """How often the graph was changed."""
         self._ended: list[Slot] = []
         """Slots whose edges are still to be decided."""
         self._values = Values(self.slots)
@@ -54,9 +55,12 @@ class Machine:
     # --- what others may know -----------------------------------------------------------------------------------------
 
     @property
-    def approved(self) -> bool:
-        """Whether nothing has to wait for an approval."""
-        return self._approved
+    def unapproved(self) -> list[Node]:
+        """Nodes that have not started, and may not without an approval."""
+        if self._approved:
+            return []
+        pending = (slot.node for slot in self.slots.values() if slot.state is State.PENDING)
+        return [node for node in pending if self._holds(node)]
 
     @property
     def finished(self) -> bool:
@@ -70,8 +74,8 @@ class Machine:
 
     def chain(self, name: str) -> int:
         """LLM nodes on the longest chain from this node on, itself included, of those that have not ended."""
-        if self._chains_of != self._edits:
-            self._chains, self._chains_of = {}, self._edits
+        if self._chains_of != self.edits:
+            self._chains, self._chains_of = {}, self.edits
         chains, stack = self._chains, [name]
         while stack:
             slot = self.slots[stack[-1]]
@@ -80,13 +84,13 @@ class Machine:
                 stack += unknown
                 continue
             below = max((chains[each] for each in slot.dependants), default=0)
-            chains[stack.pop()] = below + (slot.node.work.kind is Kind.LLM and not slot.state.ended)
+            chains[stack.pop()] = below + (slot.node.work.is_llm and not slot.state.ended)
         return chains[name]
 
     def joins(self, name: str) -> bool:
         """Whether an LLM node needs this one's value together with others'."""
         slots = (self.slots[each] for each in self.slots[name].dependants)
-        return any(slot.node.work.kind is Kind.LLM and len(slot.node.needs) > 1 for slot in slots)
+        return any(slot.node.work.is_llm and len(slot.node.needs) > 1 for slot in slots)
 
     # --- what nodes there are -----------------------------------------------------------------------------------------
 
@@ -101,7 +105,7 @@ class Machine:
             EditError: a node has started, is unknown or exists already, needs one that there is not, or needs itself.
         """
         changed = staged(edits, self.slots)
-        self._edits += 1
+        self.edits += 1
         self._approved = self._hold is Hold.NOTHING
         for name, node in changed.items():
             self._put(name, node)

@@ -16,8 +16,11 @@ Condition = Callable[[object], bool]
 class Kind(Enum):
     """What a node is."""
 
-    LLM = "llm"
     TOOL = "tool"
+    LLM = "llm"
+    """Its messages are arguments."""
+    PROMPT = "prompt"
+    """An LLM call whose messages are made of its arguments."""
 
 
 class State(StrEnum):
@@ -92,6 +95,11 @@ class Work:
     kind: Kind
     name: str
     effect: Effect
+
+    @property
+    def is_llm(self) -> bool:
+        """Whether it is an LLM call."""
+        return self.kind is not Kind.TOOL
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,11 @@ def escape(text: str) -> str:
     return text.replace("$", "$$")
 
 
+def bare(name: str) -> str:
+    """A node's id, also where it was given as a placeholder."""
+    return name.strip("${}")
+
+
 def written(value: object) -> str:
     """A value inside a longer text."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -9,7 +9,7 @@ import anthropic
 import openai
 import pytest
 
-from agentserve import AgentserveError, AsyncClient, Client, tool
+from agentserve import AgentserveError, Ahead, AsyncClient, Client, tool
 from scheduler.events import CallArrived, ToolEnded, ToolStarted
 from tests.client.emulated import MODEL, Served, emulated
 from tests.gateway.world import eventually
@@ -131,3 +131,21 @@ async def test_a_stream_that_is_refused_is_an_error() -> None:
     async with emulated() as served, AsyncClient(served.url) as client, client.program() as program:
         with pytest.raises(AgentserveError, match="gpt-9"):
             assert [piece async for piece in program.stream("hi", model="gpt-9")]
+
+
+async def test_what_lies_ahead_of_a_call_reaches_the_brain() -> None:
+    async with emulated() as served, AsyncClient(served.url) as client, client.program() as program:
+        await program.chat("hi", model=MODEL, max_tokens=2, ahead=Ahead(3, siblings=2, join=True))
+        await program.chat("hi", model=MODEL, max_tokens=2)
+        assert [call.remaining_calls for call in arrivals(served)] == [3, None]
+        (known,) = served.brain.programs.values()
+        assert known.remaining_calls == 1, "of three calls two have been answered"
+        program.hint(remaining_calls=7)
+        await eventually(lambda: known.remaining_calls == 7, "the hint")
+
+
+async def test_absurd_words_on_what_lies_ahead_are_refused() -> None:
+    async with emulated() as served, AsyncClient(served.url) as client, client.program() as program:
+        for name, ahead in (("remaining-calls", Ahead(-1)), ("siblings", Ahead(siblings=-1))):
+            with pytest.raises(AgentserveError, match=f"x-agentserve-{name} must be a whole number"):
+                await program.chat("hi", model=MODEL, ahead=ahead)
