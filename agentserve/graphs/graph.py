@@ -175,7 +175,7 @@ class Graph:
                 The lines of round n have ids with the prefix `rn_`, from r2_ on.
             rounds: see `replan`.
             dry: tools that are irreversible only say what they would do (`dry_run`).
-            final: no call of the program comes after the graph, so that its last one can say so.
+            final: no call of the program comes after the graph: its last one says so, if the plan is complete by then.
 
         Raises:
             PlanError: a line of the plan cannot be understood. What had started is cancelled.
