@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 PLACEHOLDER = re.compile(r"\$(?:(\$)|\{([A-Za-z0-9_]+)((?:\.[A-Za-z0-9_-]+)*)\}|([A-Za-z0-9_]+))")
@@ -20,15 +20,19 @@ class Template:
     Attributes:
         value: as it was given.
         refs: the nodes that it refers to, in the order of their first places.
+        plain: there is no dollar in it, so that nothing has to be filled in.
     """
 
     value: object
     refs: tuple[str, ...]
+    plain: bool
 
     @classmethod
     def parse(cls, value: object) -> Template:
         """Finds the placeholders."""
-        return cls(value, tuple(dict.fromkeys(_refs(value))))
+        refs: dict[str, None] = {}
+        plain = _collect(value, refs)
+        return cls(value, tuple(refs), plain)
 
     def fill(self, values: Mapping[str, object]) -> object:
         """The value with nodes' values in place.
@@ -39,7 +43,7 @@ class Template:
         Raises:
             LookupError: a value has nothing at the place that is asked for.
         """
-        return _fill(self.value, values)
+        return self.value if self.plain else _fill(self.value, values)
 
 
 def escape(text: str) -> str:
@@ -57,29 +61,39 @@ def written(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _refs(value: object) -> Iterator[str]:
+def _collect(value: object, refs: dict[str, None]) -> bool:
+    """Adds what a value refers to. Whether there is no dollar in it."""
     if isinstance(value, str):
-        if "$" in value:
-            for match in PLACEHOLDER.finditer(value):
-                if not match[1]:
-                    yield match[2] or match[4]
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _refs(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _refs(item)
+        if "$" not in value:
+            return True
+        for match in PLACEHOLDER.finditer(value):
+            if not match[1]:
+                refs[match[2] or match[4]] = None
+        return False
+    plain = True
+    for item in _items(value):
+        plain = _collect(item, refs) and plain
+    return plain
+
+
+def _items(value: object) -> Collection[object]:
+    """What is inside a list or mapping. Plain classes come first, because asking for `Mapping` is slow."""
+    if isinstance(value, list | tuple):
+        return value
+    if isinstance(value, dict) or (not isinstance(value, _PLAIN) and isinstance(value, Mapping)):
+        return value.values()
+    return ()
 
 
 def _fill(value: object, values: Mapping[str, object]) -> object:
     if isinstance(value, str):
         return _fill_text(value, values) if "$" in value else value
-    if isinstance(value, Mapping):
-        return {name: _fill(item, values) for name, item in value.items()}
     if isinstance(value, list):
         return [_fill(item, values) for item in value]
     if isinstance(value, tuple):
-        return tuple(_fill(item, values) for item in value)
+        return tuple([_fill(item, values) for item in value])
+    if isinstance(value, dict) or (not isinstance(value, _PLAIN) and isinstance(value, Mapping)):
+        return {name: _fill(item, values) for name, item in value.items()}
     return value
 
 
