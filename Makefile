@@ -43,6 +43,7 @@ bench: setup ## the benchmarks whose results are in docs/results/ (over two hour
 	$(BIN)/python -m tests.benchmarks.engine_model --json docs/results/engine-model.json
 	$(BIN)/python -m tests.benchmarks.scale --json docs/results/scale.json
 	$(BIN)/python -m tests.benchmarks.fairness --json docs/results/fairness.json
+	$(BIN)/python -m tests.benchmarks.graphs --json docs/results/graphs.json --markdown docs/results/graphs.md
 
 soak: setup ## ten minutes of mixed traffic with disconnects, engines that die and garbage (SECONDS=600)
 	$(BIN)/python -m tests.benchmarks.soak --seconds $(or $(SECONDS),600)

@@ -259,6 +259,8 @@ class Brain:
             self._keeper.come_back(program, extends=extends(event.prefix, program.marks))
         program.last_seen = event.at
         program.ending = program.ending or event.final
+        if event.remaining_calls is not None:
+            program.remaining_calls = event.remaining_calls
         return program
 
     def _new_program(self, event: events.CallArrived) -> Program:

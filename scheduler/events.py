@@ -56,6 +56,8 @@ class CallArrived:
     """It has stop strings. An engine that ends a call by one does not set the pin that travelled with it."""
     priority: int = 0
     """The client's word among the calls of its tenant: larger goes first."""
+    remaining_calls: int | None = None
+    """The client's word: calls on the longest chain from this one on, itself included."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,7 @@ class Call:
             final=identity.final,
             priority=identity.priority,
             expected_output=identity.expected_output,
+            remaining_calls=identity.remaining_calls,
             streams=request.stream,
             stops=request.stops,
         )

@@ -14,12 +14,25 @@ MAX_DEADLINE_MS = 30 * 24 * 3600 * 1000
 """A deadline further away than 30 days is a mistake."""
 MAX_PRIORITY = 100
 MAX_OUTPUT = 10_000_000
+MAX_CALLS = 1_000_000
 MAX_CONTEXT_BYTES = 16 * 1024
 """Of an `agentic_context` that comes as text."""
 
 BODY_HINT = "agentserve"
 HINT_NAMES = frozenset(
-    {"program", "parent", "workflow", "stage", "deadline_ms", "priority", "expected_output", "final"}
+    {
+        "program",
+        "parent",
+        "workflow",
+        "stage",
+        "deadline_ms",
+        "priority",
+        "expected_output",
+        "final",
+        "remaining_calls",
+        "siblings",
+        "join",
+    }
 )
 """What the body's field may say of a call; a virtual model takes its other members."""
 CONTEXT = "vllm_xargs.agentic_context"
@@ -41,6 +54,8 @@ class Hints:
     priority: int
     expected_output: Tokens | None
     final: bool
+    remaining_calls: int | None = None
+    """Calls on the longest chain from this one on, itself included."""
 
 
 NOTHING = Hints("", "", "", "", "", None, 0, None, final=False)
@@ -71,6 +86,8 @@ def read_hints(headers: Headers, body: Body) -> Hints:
         return found
 
     deadline = first("deadline-ms", _milliseconds)
+    first("siblings", _calls)  # checked, and not used so far
+    first("join", _flag)
     return Hints(
         program=checked(*said("program")),
         context=_program(context),
@@ -81,6 +98,7 @@ def read_hints(headers: Headers, body: Body) -> Hints:
         priority=first("priority", _priority, "priority") or 0,
         expected_output=first("expected-output", _tokens, "expected_output"),
         final=bool(first("final", _flag, "final")),
+        remaining_calls=first("remaining-calls", _calls),
     )
 
 
@@ -137,6 +155,10 @@ def _priority(name: str, value: object) -> int | None:
 
 def _tokens(name: str, value: object) -> int | None:
     return _number(name, value, 0, MAX_OUTPUT)
+
+
+def _calls(name: str, value: object) -> int | None:
+    return _number(name, value, 0, MAX_CALLS)
 
 
 def _flag(name: str, value: object) -> int | None:

@@ -29,6 +29,7 @@ class Identity:
     final: bool
     priority: int = 0
     expected_output: Tokens | None = None
+    remaining_calls: int | None = None
 
 
 class Registrar:
@@ -79,6 +80,7 @@ class Registrar:
             final=hints.final or name.final,
             priority=hints.priority,
             expected_output=hints.expected_output,
+            remaining_calls=hints.remaining_calls,
         )
 
     def _name(self, headers: Headers, request: Request, hints: Hints, path: str, tenant: TenantId) -> Name:

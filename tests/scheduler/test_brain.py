@@ -382,6 +382,15 @@ def test_a_tool_the_agent_names_replaces_the_guess() -> None:
     assert list(world.brain.learned.gaps.samples("default", "sleep")) == [2.0]
 
 
+def test_a_call_may_say_how_many_are_left() -> None:
+    world = World()
+    world.waiting.add(CallId("x"))
+    world.feed(CallArrived(world.now, CallId("x"), key("p"), MODEL, 100, remaining_calls=4))
+    assert world.brain.programs[key("p")].remaining_calls == 4
+    world.finish(CallId("x"))
+    assert world.brain.programs[key("p")].remaining_calls == 3
+
+
 def test_tenants_may_use_the_same_program_id() -> None:
     world = World()
     world.call("p")

@@ -235,7 +235,7 @@ class _Run:
         if not prompts:
             return []
         asked = [template.messages(turns) for template, turns in zip(templates, prompts, strict=True)]
-        fields = {"model": self.settings.model, "seed": self._seed(stage), **templates[0].fields()}
+        fields: dict[str, Any] = {"model": self.settings.model, "seed": self._seed(stage), **templates[0].fields()}
         began = self.clock()
         if final:
             answers = [await self.program.chat(asked[0], stage=stage, final=True, **fields)]

@@ -40,7 +40,8 @@ class Gateway:
 
 
 def test_the_public_names_are_these() -> None:
-    assert set(agentserve.__all__) == {"AgentserveError", "AsyncClient", "Client", "__version__"}
+    assert sorted(agentserve.__all__) == list(agentserve.__all__)
+    assert {"AsyncClient", "Client", "Program", "AsyncProgram", "tool", "__version__"} <= set(agentserve.__all__)
 
 
 def test_calls_of_a_program_carry_its_identity_and_leaving_ends_it() -> None:
