@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
 from inspect import signature
 from pathlib import Path
 from typing import Annotated
@@ -33,13 +32,6 @@ from scheduler.log import LogError, replay
 from scheduler.policy import KINDS, PRESETS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-POLICIES: Mapping[str, Mapping[str, Callable[..., object]]] = {
-    "order": registry.ORDER,
-    "placement": registry.PLACEMENT,
-    "admission": registry.ADMISSION,
-    "retention": registry.RETENTION,
-    "fairness": registry.FAIRNESS,
-}
 
 
 def main() -> None:
@@ -144,7 +136,7 @@ def policies() -> None:
         presets.add_row(name, *(escape(str(getattr(preset, kind))) for kind in KINDS))
     parts = Table("kind", "policy", "parameters", "what it does", title_justify="left")
     parts.title = "Policies (`policy: {KIND: NAME}` or `policy: {KIND: {NAME: {PARAMETER: VALUE}}}`)"
-    for kind, choices in POLICIES.items():
+    for kind, choices in registry.POLICIES.items():
         for name, policy in choices.items():
             params = (f"{param.name}={param.default}" for param in signature(policy).parameters.values())
             parts.add_row(kind, name, ", ".join(params), escape((policy.__doc__ or "").partition("\n")[0]))
