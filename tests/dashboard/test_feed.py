@@ -15,7 +15,7 @@ from agentserve.dashboard.feed import BACKLOG, MAX_WATCHERS, Watching
 from agentserve.dashboard.states import State
 from agentserve.gateway.tenants.keys import Role, changing
 from tests.dashboard.mirror import Mirror
-from tests.gateway.fakes import DONE, STOP, USAGE, WORDS, FakeReply
+from tests.gateway.fakes import DONE, STOP, USAGE, WORDS, FakeReply, Piece
 from tests.gateway.world import CHAT, World, chat, eventually, world
 
 WATCH = "/agentserve/v1/watch"
@@ -60,7 +60,7 @@ async def test_what_happens_is_told_as_it_happens() -> None:
         first = await watcher.next()
         assert (first["whole"], first["source"], first["policy"]["name"]) == (True, "live", "vllm")
         hold = asyncio.Event()
-        pieces = [WORDS[0], hold, WORDS[1], STOP, USAGE, DONE]
+        pieces: list[Piece] = [WORDS[0], hold, WORDS[1], STOP, USAGE, DONE]
         w.engine.script.append(FakeReply(pieces, headers={"content-type": "text/event-stream"}))
         call = asyncio.create_task(w.client.post(CHAT, json=chat(stream=True), headers=NAMED))
         await watcher.until("run/7 decode")

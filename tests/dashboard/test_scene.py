@@ -13,7 +13,7 @@ from agentserve.gateway.lives import Lives
 from scheduler.actions import Action
 from scheduler.events import CallFirstToken, Event, PinOutcome, PinReported, PolicyChanged, ProgramEnded
 from scheduler.policy import PRESETS
-from scheduler.types import DEFAULT_TENANT, EngineId
+from scheduler.types import DEFAULT_TENANT, CallId, EngineId
 from tests.dashboard.mirror import Mirror
 from tests.scheduler.world import World, key, spec
 
@@ -180,7 +180,7 @@ def test_one_who_comes_late_is_told_when_present_states_began() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_whoever_followed_all_changes_knows_what_a_new_one_is_told(policy: str, seed: int) -> None:
     w, random_ = Watched(PRESETS[policy], {"a": spec(2000), "b": spec(3000)}), random.Random(seed)
-    going = {}
+    going: dict[str, CallId] = {}
     for _ in range(400):
         w.later(random_.expovariate(2.0))
         program = f"p{random_.randrange(12)}"
