@@ -17,6 +17,7 @@ from agentserve.commands.common import err, fail, out
 from agentserve.commands.explain import explain
 from agentserve.commands.keys import keys as key_commands
 from agentserve.commands.operate import engines, programs
+from agentserve.commands.replay_log import replay_log
 from agentserve.commands.simulate import simulate
 from agentserve.commands.tune import tune
 from agentserve.commands.tune_virtual import tune_virtual
@@ -28,7 +29,6 @@ from agentserve.engines import demo_model, installed
 from agentserve.logs import configure
 from agentserve.text2sql.command import text2sql
 from scheduler import registry
-from scheduler.log import LogError, replay
 from scheduler.policy import KINDS, PRESETS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -143,21 +143,7 @@ def policies() -> None:
     out.print(presets, parts, sep="\n")
 
 
-@app.command()
-def replay_log(file: Annotated[Path, typer.Argument(help="An event log that a gateway has written.")]) -> None:
-    """Replay an event log through a fresh brain, and tell whether it decides the same. Ends with code 1 if not."""
-    try:
-        with file.open(encoding="utf-8") as lines:
-            outcome = replay(lines)
-    except (OSError, UnicodeDecodeError, LogError) as error:
-        fail(f"{file} cannot be replayed: {error}")
-    out.print(f"{outcome.events} events led to {outcome.actions} actions")
-    if outcome.first_difference is not None:
-        out.print(f"line {outcome.first_difference} is the first with other actions than recorded")
-        raise typer.Exit(1)
-    out.print("every action is the recorded one")
-
-
+app.command("replay-log")(replay_log)
 app.command()(programs)
 app.command()(engines)
 app.command()(explain)

@@ -70,17 +70,19 @@ def line(life: Life, *, over: bool) -> CallLine:
 class Calls(Watcher):
     """The latest calls that ended while this watched."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: int | None = EACH) -> None:
+        """`keep` is how many of each program; None is all, of however many programs."""
+        self._keep = keep
         self._ended: OrderedDict[ProgramKey, deque[CallLine]] = OrderedDict()
         self._count = 0
 
     def call_ended(self, life: Life) -> None:
         """Keeps a line of it."""
-        lines = self._ended.setdefault(life.arrival.program, deque(maxlen=EACH))
-        self._count += len(lines) < EACH
+        lines = self._ended.setdefault(life.arrival.program, deque(maxlen=self._keep))
+        self._count += len(lines) != self._keep
         lines.append(line(life, over=True))
         self._ended.move_to_end(life.arrival.program)
-        while self._count > ALL:
+        while self._keep is not None and self._count > ALL:
             self._count -= len(self._ended.popitem(last=False)[1])
 
     def of(self, program: ProgramKey, under_way: Iterable[Life]) -> list[CallLine]:

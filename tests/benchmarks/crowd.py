@@ -31,6 +31,9 @@ class Pace:
     turns: int = 12
 
 
+PACE = Pace()
+
+
 class Crowd:
     """Programs that come and go, so many at a time."""
 
@@ -71,7 +74,15 @@ class Crowd:
         call = CallId(f"call-{self._calls:06}")
         ticket = driver.arrive(
             CallArrived(
-                driver.now(), call, key, "m", max(4 * tokens, 600 * turn), marks, tokens, workflow=workflow, stage=f"step {turn}"
+                driver.now(),
+                call,
+                key,
+                "m",
+                max(4 * tokens, 600 * turn),
+                marks,
+                tokens,
+                workflow=workflow,
+                stage=f"step {turn}",
             )
         )
         decision = await ticket.decision()
@@ -81,7 +92,9 @@ class Crowd:
         driver.first_token(ticket)
         await self._pause(self._pace.decode)
         kept = turn > 1 and self._random.random() < 0.8
-        driver.finished(ticket, Usage(tokens, 120, tokens - 150 if kept else 0), (self._random.choice(("bash", "search")),))
+        driver.finished(
+            ticket, Usage(tokens, 120, tokens - 150 if kept else 0), (self._random.choice(("bash", "search")),)
+        )
         if turn > 1:
             outcome = PinOutcome.HIT if kept else self._random.choice((PinOutcome.BROKEN, PinOutcome.EXPIRED))
             self._engines[decision.engine].reports.append(PinReport(str(key), outcome, tokens))
@@ -91,12 +104,14 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowd(programs: int, engines: int = 4, pace: Pace = Pace(), share: float = 0.7, **settings: object) -> AsyncIterator[World]:
+async def crowd(
+    programs: int, engines: int = 4, pace: Pace = PACE, share: float = 0.7, policy: object = "agentserve"
+) -> AsyncIterator[World]:
     """The gateway with the programs on it. The engines' memory holds `share` of what all programs would like to have."""
     room = int(programs * (CONTEXT + 75 * pace.turns) * share / engines) // 32 * 32
     spec = EngineSpec(("m",), max(room, 8192), 32, 32_768, retention=True, priority=True)
     fleet = [FakeEngine(f"gpu-{number}", spec) for number in range(engines)]
-    async with world(*fleet, **{"policy": "agentserve", **settings}) as w:
+    async with world(*fleet, policy=policy) as w:
         people = Crowd(w.driver, fleet, programs, pace)
         try:
             yield w

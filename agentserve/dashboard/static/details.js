@@ -127,7 +127,7 @@ export class Details {
     const facts = [
       ["status", status], ["model", model], ["KV", `${capacity.toLocaleString("en")} tokens`], ["active", share(active)],
       ["retained", share(retained)], ["left in gaps, without a pin", share(left)], ["of requests that are not ours", share(foreign)],
-      ["free", share(free)], ["calls", `${running} run, ${queued} of them wait inside`], ["programs that have a place", members.toLocaleString("en")],
+      ["free", share(Math.max(free, 0))], ["calls", `${running} run, ${queued} of them wait inside`], ["programs that have a place", members.toLocaleString("en")],
     ];
     const items = holders.slice(0, HOLDERS).map(({ program, state, tokens: held }) => make("li", {}, make("button", { type: "button", onclick: () => this.program(program) },
       make("i", { ink: `var(${STATES[state].tone})`, "aria-hidden": "true" }), make("span", {}, `${program.id}, ${STATES[state].name}`), make("span", {}, `${tokens(held)} tokens`))));

@@ -27,11 +27,10 @@ export class Engines {
   #add(name) {
     if (!this.#cards.size) this.list.replaceChildren();
     const card = {
-      model: make("i"), status: make("i"), text: make("small"),
+      model: make("i"), status: make("i"), text: make("small"), count: make("i"),
       canvas: make("canvas", { "aria-hidden": "true" }),
     };
     const head = make("span", { class: "name" }, make("b", {}, name), card.model, make("span", { class: "space" }), card.status, card.count);
-    card.count = make("i");
     card.item = make("li", {}, make("button", { type: "button", onclick: () => this.open(name) }, head, card.canvas, card.text));
     this.list.append(card.item);
     this.#cards.set(name, card);

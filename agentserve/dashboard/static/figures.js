@@ -28,7 +28,7 @@ export class Tiles {
     }
     const { active, queued, resting, oldest } = counted;
     const untold = store.figures.more.value(time) ?? 0;
-    this.#say("programs", active + queued + resting + untold, `${active} run, ${queued} wait, ${resting} in gaps`);
+    this.#say("programs", active + queued + resting + untold, [[active, "run"], [queued, "wait"], [resting, "in gaps"]].map(([many, what]) => `${many.toLocaleString("en")} ${what}`).join(" · "));
     const [waiting, running] = store.calls.value(time) ?? [0, 0];
     this.#say("line", waiting, oldest === null ? "" : `longest ${seconds(oldest)}`);
     const rows = [...store.engines.values()].map((series) => series.value(time)).filter(Boolean);
@@ -41,7 +41,7 @@ export class Tiles {
     }
     const pins = store.figures.pins.value(time) ?? {};
     const ended = (pins.hit ?? 0) + (pins.expired ?? 0) + (pins.broken ?? 0) + (pins.lost ?? 0);
-    this.#say("pins", `${pins.hit ?? 0} · ${pins.broken ?? 0}`, ended ? `${Math.round((100 * (pins.hit ?? 0)) / ended)} % hit` : "");
+    this.#say("pins", `${(pins.hit ?? 0).toLocaleString("en")} · ${(pins.broken ?? 0).toLocaleString("en")}`, ended ? `${Math.round((100 * (pins.hit ?? 0)) / ended)} % hit` : "");
   }
 
   #say(name, value, more) {

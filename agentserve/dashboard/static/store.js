@@ -119,14 +119,14 @@ export class Store {
     for (const series of [...this.engines.values(), ...Object.values(this.figures), this.calls]) series.forget(before);
   }
 
-  // The programs that hold an engine's KV at a time, largest first within what is active, retained, left.
+  // The programs that hold an engine's KV at a time, by state, largest first.
   holders(engine, time) {
     const found = [];
     for (const program of this.programs) {
       const doing = program.doing(time);
       if (doing && doing[1] === engine && doing[2] > 0) found.push({ program, state: doing[0], tokens: doing[2] });
     }
-    const kind = (state) => (isActive(state) ? 0 : state === 4 ? 1 : 2);
+    const kind = (state) => (isActive(state) ? -state : state);
     return found.sort((a, b) => kind(a.state) - kind(b.state) || b.tokens - a.tokens);
   }
 }

@@ -9,8 +9,8 @@ export function seconds(value) {
   if (value === null || value === undefined) return "–";
   if (value < 0.9995) return `${Math.round(value * 1000)} ms`;
   if (value < 99.95) return `${value.toFixed(value < 9.995 ? 2 : 1)} s`;
-  if (value < 3600) return `${Math.floor(value / 60)} min ${String(Math.floor(value % 60)).padStart(2, "0")} s`;
-  return `${Math.floor(value / 3600)} h ${String(Math.floor(value / 60) % 60).padStart(2, "0")} min`;
+  if (value < 3600) return `${Math.floor(value / 60)}:${String(Math.floor(value % 60)).padStart(2, "0")} min`;
+  return `${Math.floor(value / 3600)}:${String(Math.floor(value / 60) % 60).padStart(2, "0")} h`;
 }
 
 // An element with attributes, properties of `dataset` aside, and children: elements or text.
