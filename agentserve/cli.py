@@ -14,11 +14,13 @@ from rich.table import Table
 from agentserve import __version__
 from agentserve.commands.calibrate import calibrate
 from agentserve.commands.common import err, fail, out
+from agentserve.commands.doctor import doctor
 from agentserve.commands.explain import explain
 from agentserve.commands.keys import keys as key_commands
 from agentserve.commands.operate import engines, programs
 from agentserve.commands.replay_log import replay_log
 from agentserve.commands.simulate import simulate
+from agentserve.commands.top import top
 from agentserve.commands.tune import tune
 from agentserve.commands.tune_virtual import tune_virtual
 from agentserve.commands.validate import validate
@@ -31,7 +33,7 @@ from agentserve.text2sql.command import text2sql
 from scheduler import registry
 from scheduler.policy import KINDS, PRESETS
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 
 
 def main() -> None:
@@ -146,6 +148,8 @@ def policies() -> None:
 app.command("replay-log")(replay_log)
 app.command()(programs)
 app.command()(engines)
+app.command()(top)
+app.command()(doctor)
 app.command()(explain)
 app.command()(demo)
 app.command()(text2sql)

@@ -35,7 +35,7 @@ class Stories:
             return await self._ask(self._log, call)
 
     async def _ask(self, log: Path, call: str) -> dict[str, object]:
-        words = [sys.executable, "-P", "-m", "agentserve", "explain", "--log", str(log), "--json", "--", call]
+        words = [sys.executable, "-P", "-m", "agentserve.telling", str(log), call]
         process = await asyncio.create_subprocess_exec(*words, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
         try:
             async with asyncio.timeout(LONGEST):
@@ -47,7 +47,6 @@ class Stories:
                 process.kill()
                 await process.wait()
         if process.returncode:
-            told = err.decode(errors="replace").strip().removeprefix("error: ")
-            raise ApiError(404, told or "the log cannot be read", code="no_story")
+            raise ApiError(404, err.decode(errors="replace").strip(), code="no_story")
         story: dict[str, object] = json.loads(out)
         return story

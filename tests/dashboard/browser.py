@@ -16,7 +16,7 @@ MISSING = (
     "the dashboard is tested in Chromium, and there is none: `apt-get install chromium`, or `python -m playwright "
     'install chromium`; `pytest -m "not browser"` leaves these tests out'
 )
-WAIT = 20_000
+WAIT = 60_000
 """Milliseconds in which what has to happen must happen: the machine may be busy."""
 
 
@@ -24,10 +24,7 @@ WAIT = 20_000
 async def browser() -> AsyncIterator[Browser]:
     """Started anew."""
     async with async_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        found = own if Path(own).exists() else next(filter(None, map(shutil.which, NAMES)), None)
-        if found is None:
-            pytest.fail(MISSING, pytrace=False)
+        found = _found(Path(playwright.chromium.executable_path))
         chromium = await playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         try:
             yield chromium
@@ -56,3 +53,11 @@ async def opened(url: str, scheme: str = "light", allowed: tuple[str, ...] = ())
     unexpected = [text for text in problems if not any(each in text for each in allowed)]
     assert not unexpected, f"the page told of errors: {unexpected}"
     assert {urlsplit(each).netloc for each in asked} == {urlsplit(url).netloc}
+
+
+def _found(own: Path) -> str:
+    """Playwright's own Chromium, or the system's."""
+    found = str(own) if own.exists() else next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.fail(MISSING, pytrace=False)
+    return found

@@ -64,7 +64,7 @@ async def test_what_happens_is_told_as_it_happens() -> None:
         w.engine.script.append(FakeReply(pieces, headers={"content-type": "text/event-stream"}))
         call = asyncio.create_task(w.client.post(CHAT, json=chat(stream=True), headers=NAMED))
         await watcher.until("run/7 decode")
-        assert watcher.mirror.rows["run/7"][3] == "a"
+        assert watcher.mirror.rows["run/7"].engine == "a"
         hold.set()
         await call
         await watcher.until("run/7 gap")

@@ -80,18 +80,17 @@ def test_a_call_that_does_not_fit_is_queued_and_counted_for_its_tenant() -> None
     w.call("second", tokens=900)
     w.frame()
     assert w.mirror.state("second") is State.QUEUED
-    assert w.mirror.figures["tenants"] == [[DEFAULT_TENANT, 2, 1, 1]]
+    assert w.mirror.picture.figures["tenants"] == [[DEFAULT_TENANT, 2, 1, 1]]
 
 
 def test_a_pin_that_runs_out_leaves_a_gap_from_then_on() -> None:
     w = Watched()
     w.finish(w.call("p"))
     w.frame()
-    assert (w.mirror.state("p"), w.mirror.rows["p"][5]) == (State.RETAINED, 30.0)
+    assert (w.mirror.state("p"), w.mirror.rows["p"].until) == (State.RETAINED, 30.0)
     w.later(31.0)
     w.sweep()
-    state, since = w.mirror.rows["p"][1:3]
-    assert (state, since) == (State.GAP, 30.0)
+    assert (w.mirror.state("p"), w.mirror.rows["p"].since) == (State.GAP, 30.0)
 
 
 def test_a_pin_that_is_broken_is_counted_and_leaves_a_gap_at_once() -> None:
@@ -101,7 +100,7 @@ def test_a_pin_that_is_broken_is_counted_and_leaves_a_gap_at_once() -> None:
     w.feed(PinReported(w.now, key("p"), EngineId("a"), PinOutcome.BROKEN, 32))
     w.frame()
     assert w.mirror.state("p") is State.GAP
-    assert w.mirror.figures["pins"] == {"broken": 1}
+    assert w.mirror.picture.figures["pins"] == {"broken": 1}
 
 
 def test_what_an_engine_holds_is_told_by_what_it_is_held_for() -> None:
@@ -109,10 +108,10 @@ def test_what_an_engine_holds_is_told_by_what_it_is_held_for() -> None:
     w.finish(w.call("rests"), prompt=500, output=50)
     w.call("runs", tokens=400, output=40)
     w.frame()
-    name, model, status, capacity, free, active, retained, left = w.mirror.engines["a"][:8]
-    assert (name, model, status, capacity) == ("a", "m", "up", 8192)
-    assert (active, retained, left) == (440, 550, 0)
-    assert free == capacity - active - retained
+    engine = w.mirror.picture.engines["a"]
+    assert (engine.name, engine.model, engine.status, engine.capacity) == ("a", "m", "up", 8192)
+    assert (engine.active, engine.retained, engine.left) == (440, 550, 0)
+    assert engine.free == engine.capacity - engine.active - engine.retained
 
 
 def test_under_a_policy_that_retains_nothing_gaps_are_gaps() -> None:
@@ -120,7 +119,8 @@ def test_under_a_policy_that_retains_nothing_gaps_are_gaps() -> None:
     w.finish(w.call("p"))
     w.frame()
     assert w.mirror.state("p") is State.GAP
-    assert w.mirror.engines["a"][5:8] == [0, 0, 550], "the account still has it"
+    engine = w.mirror.picture.engines["a"]
+    assert (engine.active, engine.retained, engine.left) == (0, 0, 550), "the account still has it"
 
 
 def test_an_engine_that_cannot_pin_retains_what_is_reserved() -> None:
@@ -139,9 +139,9 @@ def test_a_program_that_ends_is_gone_and_its_time_counts() -> None:
     w.feed(ProgramEnded(w.now, key("p")))
     w.frame()
     assert not w.mirror.rows
-    assert w.mirror.figures["times"]["program"] == [4.0, 4.0, 4.0, 1], "to its last answer"
-    assert w.mirror.figures["times"]["ttft"] == [4.0, 4.0, 4.0, 1]
-    assert w.mirror.figures["tenants"] == []
+    assert w.mirror.picture.figures["times"]["program"] == [4.0, 4.0, 4.0, 1], "to its last answer"
+    assert w.mirror.picture.figures["times"]["ttft"] == [4.0, 4.0, 4.0, 1]
+    assert w.mirror.picture.figures["tenants"] == []
 
 
 def test_a_program_that_ends_in_silence_is_found_gone() -> None:
@@ -156,13 +156,13 @@ def test_a_program_that_ends_in_silence_is_found_gone() -> None:
 def test_a_policy_is_told_with_every_parameter_and_when_it_changed() -> None:
     w = Watched()
     w.frame()
-    parts = w.mirror.figures["policy"]["parts"]
+    parts = w.mirror.picture.figures["policy"]["parts"]
     assert parts["retention"] == {"name": "fixed_ttl", "parameters": {"ttl": 30.0}}
     assert parts["admission"] == {"name": "working_set", "parameters": {"limit": 1.0, "growth": 0.5}}
     w.now = 7.0
     w.feed(PolicyChanged(w.now, PRESETS["vllm"]))
     w.frame()
-    assert (w.mirror.figures["policy"]["name"], w.mirror.figures["policy"]["at"]) == ("vllm", 7.0)
+    assert (w.mirror.picture.figures["policy"]["name"], w.mirror.picture.figures["policy"]["at"]) == ("vllm", 7.0)
 
 
 def test_one_who_comes_late_is_told_when_present_states_began() -> None:
@@ -173,7 +173,8 @@ def test_one_who_comes_late_is_told_when_present_states_began() -> None:
     w.now = 10.0
     w.look()
     w.frame()
-    assert [w.mirror.rows[name][1:3] for name in ("runs", "waits")] == [[State.PREFILL, 0.0], [State.QUEUED, 3.0]]
+    seen = [(w.mirror.state(name), w.mirror.rows[name].since) for name in ("runs", "waits")]
+    assert seen == [(State.PREFILL, 0.0), (State.QUEUED, 3.0)]
 
 
 @pytest.mark.parametrize("policy", ["agentserve", "vllm", "thunderagent"])
@@ -199,10 +200,10 @@ def test_whoever_followed_all_changes_knows_what_a_new_one_is_told(policy: str, 
     late = Mirror()
     fresh = Scene(w.brain, w.now, open_calls=w.lives.calls.values())
     late.take(json.loads(json.dumps(fresh.changes(w.now))))
-    steady = {name: row[1:2] + row[3:] for name, row in w.mirror.rows.items()}
-    assert steady == {name: row[1:2] + row[3:] for name, row in late.rows.items()}
-    assert w.mirror.engines == late.engines
-    assert sorted(w.mirror.figures["tenants"]) == sorted(late.figures["tenants"])
+    steady = {name: row._replace(since=0.0) for name, row in w.mirror.rows.items()}
+    assert steady == {name: row._replace(since=0.0) for name, row in late.rows.items()}
+    assert w.mirror.picture.engines == late.picture.engines
+    assert sorted(w.mirror.picture.figures["tenants"]) == sorted(late.picture.figures["tenants"])
     assert w.scene is not None
     again = Mirror()
     again.take(json.loads(json.dumps(w.scene.whole(w.now))))
