@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
 from inspect import signature
 from pathlib import Path
 from typing import Annotated
@@ -15,10 +14,13 @@ from rich.table import Table
 from agentserve import __version__
 from agentserve.commands.calibrate import calibrate
 from agentserve.commands.common import err, fail, out
+from agentserve.commands.doctor import doctor
 from agentserve.commands.explain import explain
 from agentserve.commands.keys import keys as key_commands
 from agentserve.commands.operate import engines, programs
+from agentserve.commands.replay_log import replay_log
 from agentserve.commands.simulate import simulate
+from agentserve.commands.top import top
 from agentserve.commands.tune import tune
 from agentserve.commands.tune_virtual import tune_virtual
 from agentserve.commands.validate import validate
@@ -29,17 +31,9 @@ from agentserve.engines import demo_model, installed
 from agentserve.logs import configure
 from agentserve.text2sql.command import text2sql
 from scheduler import registry
-from scheduler.log import LogError, replay
 from scheduler.policy import KINDS, PRESETS
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-POLICIES: Mapping[str, Mapping[str, Callable[..., object]]] = {
-    "order": registry.ORDER,
-    "placement": registry.PLACEMENT,
-    "admission": registry.ADMISSION,
-    "retention": registry.RETENTION,
-    "fairness": registry.FAIRNESS,
-}
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 
 
 def main() -> None:
@@ -144,30 +138,18 @@ def policies() -> None:
         presets.add_row(name, *(escape(str(getattr(preset, kind))) for kind in KINDS))
     parts = Table("kind", "policy", "parameters", "what it does", title_justify="left")
     parts.title = "Policies (`policy: {KIND: NAME}` or `policy: {KIND: {NAME: {PARAMETER: VALUE}}}`)"
-    for kind, choices in POLICIES.items():
+    for kind, choices in registry.POLICIES.items():
         for name, policy in choices.items():
             params = (f"{param.name}={param.default}" for param in signature(policy).parameters.values())
             parts.add_row(kind, name, ", ".join(params), escape((policy.__doc__ or "").partition("\n")[0]))
     out.print(presets, parts, sep="\n")
 
 
-@app.command()
-def replay_log(file: Annotated[Path, typer.Argument(help="An event log that a gateway has written.")]) -> None:
-    """Replay an event log through a fresh brain, and tell whether it decides the same. Ends with code 1 if not."""
-    try:
-        with file.open(encoding="utf-8") as lines:
-            outcome = replay(lines)
-    except (OSError, UnicodeDecodeError, LogError) as error:
-        fail(f"{file} cannot be replayed: {error}")
-    out.print(f"{outcome.events} events led to {outcome.actions} actions")
-    if outcome.first_difference is not None:
-        out.print(f"line {outcome.first_difference} is the first with other actions than recorded")
-        raise typer.Exit(1)
-    out.print("every action is the recorded one")
-
-
+app.command("replay-log")(replay_log)
 app.command()(programs)
 app.command()(engines)
+app.command()(top)
+app.command()(doctor)
 app.command()(explain)
 app.command()(demo)
 app.command()(text2sql)

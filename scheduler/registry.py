@@ -92,6 +92,15 @@ RETENTION: Mapping[str, Callable[..., Retention]] = {
     "preserve_discard": PreserveDiscard,
 }
 
+POLICIES: Mapping[str, Mapping[str, Callable[..., object]]] = {
+    "fairness": FAIRNESS,
+    "order": ORDER,
+    "placement": PLACEMENT,
+    "admission": ADMISSION,
+    "retention": RETENTION,
+}
+"""All of them by kind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policies:

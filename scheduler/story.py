@@ -23,13 +23,14 @@ from scheduler.events import (
 from scheduler.log import opened
 from scheduler.types import CallId, ProgramKey, Seconds, Tokens, Usage
 
-_WHY = {
+TOLD = {
     Why.DIRECT: "it did not have to wait",
     Why.ADMITTED: "it had waited until its program fitted into the engine's memory",
     Why.AGED: "it had waited as long as a call may wait, and went although its program did not fit",
     Why.MOVED: "waiting for the engine that held its KV would have cost more than computing it anew elsewhere",
     Why.RETRIED: "another engine had not taken it",
 }
+"""Why a call went when and where it did, in words."""
 
 
 class UnknownCallError(ValueError):
@@ -217,7 +218,7 @@ class _Teller:
         self._say(
             at,
             f"goes to {dispatch.engine} after {dispatch.waited:.3f} s in line, with priority {dispatch.priority}: "
-            f"{_WHY[dispatch.why]}{trigger}",
+            f"{TOLD[dispatch.why]}{trigger}",
         )
 
     def _ends(self, at: Seconds, usage: Usage | None, tools: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Never, TypeAlias
 
 import httpx
 import typer
@@ -27,16 +27,19 @@ def ask(url: str, key: str, path: str, params: dict[str, int | bool]) -> Any:
         answer = httpx.get(base + path, params=params, headers=headers, timeout=30.0, trust_env=False)
     except httpx.HTTPError as error:
         fail(f"no gateway answers at {base}: {error}; start one with `agentserve serve`, or name it with --url")
-    if answer.status_code in (401, 403):
-        fail(f"{base} refused the key: {_message(answer)}; give one with --key or AGENTSERVE_API_KEY")
     if answer.status_code != httpx.codes.OK:
-        fail(
-            f"{base}{path} answered with status {answer.status_code}: {_message(answer)}; is that an agentserve gateway?"
-        )
+        refused(base, path, answer)
     try:
         return answer.json()
     except ValueError:
         fail(f"{base}{path} answered no JSON; is that an agentserve gateway?")
+
+
+def refused(base: str, path: str, answer: httpx.Response) -> Never:
+    """Ends the command because the gateway did not give what was asked for."""
+    if answer.status_code in (401, 403):
+        fail(f"{base} refused the key: {_message(answer)}; give one with --key or AGENTSERVE_API_KEY")
+    fail(f"{base}{path} answered with status {answer.status_code}: {_message(answer)}; is that an agentserve gateway?")
 
 
 def _message(answer: httpx.Response) -> str:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from agentserve.commands.asking import HERE, JsonOption, KeyOption, UrlOption, ask, print_json
 from agentserve.commands.common import out
+from agentserve.commands.words import short
 
 
 def programs(
@@ -36,7 +37,7 @@ def programs(
             escape(program["tenant"]),
             _state(program),
             program["engine"] or "",
-            _short(program["context_tokens"]),
+            short(program["context_tokens"]),
             *_account(program["account"]),
         )
     for program in answer.get("ended", ()):
@@ -75,15 +76,7 @@ def _state(program: dict[str, Any]) -> str:
     return f"gap {program['gap_seconds'] or 0:.0f} s{pinned}"
 
 
-def _short(count: int) -> str:
-    """In four digits or so: 980, 1.2k, 34k, 5.6M."""
-    for unit, size in (("M", 1e6), ("k", 1e3)):
-        if count >= size:
-            return f"{count / size:.{1 if count < 10 * size else 0}f}{unit}"
-    return str(count)
-
-
 def _account(account: dict[str, Any]) -> tuple[str, ...]:
-    tokens = (_short(account[name]) for name in ("calls", "prompt_tokens", "cached_tokens", "output_tokens"))
+    tokens = (short(account[name]) for name in ("calls", "prompt_tokens", "cached_tokens", "output_tokens"))
     seconds = (f"{account[name]:.1f}s" for name in ("engine_seconds", "queue_seconds"))
     return (*tokens, *seconds, f"{account['cost']:.6g}")

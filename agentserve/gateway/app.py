@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from agentserve import __version__
-from agentserve.gateway.control import control_routes
+from agentserve.dashboard import site
+from agentserve.gateway.control import control_routes, operator
 from agentserve.gateway.errors import ApiError, send_error
 from agentserve.gateway.faults.drain import Drain
 from agentserve.gateway.fleet import Fleet
@@ -33,16 +34,30 @@ OPEN = frozenset({"/health", "/ready"})
 """For probes, which have no key."""
 
 
+def _is_open(path: str) -> bool:
+    """Whether a path needs no key. The dashboard's own files show nothing of anybody's."""
+    return path in OPEN or path == site.PATH or path.startswith(f"{site.PATH}/")
+
+
 class Gateway:
     """The application."""
 
-    def __init__(self, fleet: Fleet, door: Door, inference: Inference, passthrough: Passthrough) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        door: Door,
+        inference: Inference,
+        passthrough: Passthrough,
+        drain: Drain,
+        watching: APIRouter,
+    ) -> None:
+        """`watching` are the routes of those who watch."""
         self.driver = fleet.driver
         self.door = door
-        self.drain = Drain()
+        self.drain = drain
         self._inference = inference
         self._passthrough = passthrough
-        self._control = _control_app(fleet)
+        self._control = _control_app(fleet, watching)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
@@ -61,7 +76,7 @@ class Gateway:
         path = scope["path"]
         if path == "/ready":
             self.drain.check()
-        if path in OPEN:
+        if _is_open(path):
             await self._control(scope, receive, send)
             return
         visitor = self.door.enter(scope["headers"])
@@ -78,9 +93,11 @@ class Gateway:
         return visitor.tenant.request(self.driver.now(), time.time())
 
 
-def _control_app(fleet: Fleet) -> FastAPI:
+def _control_app(fleet: Fleet, watching: APIRouter) -> FastAPI:
     app = FastAPI(title="agentserve", version=__version__, description=DESCRIPTION)
     app.include_router(control_routes(fleet))
+    app.include_router(watching, dependencies=[Depends(operator)])
+    app.include_router(site.site_routes())
 
     @app.exception_handler(ApiError)
     async def api_error(request: Request, error: ApiError) -> Response:

@@ -109,7 +109,7 @@ def control_routes(fleet: Fleet) -> APIRouter:
     """The routes, for an application of FastAPI."""
     router = APIRouter()
     driver = fleet.driver
-    operators = [Depends(_operator)]
+    operators = [Depends(operator)]
 
     @router.get("/health", summary="Whether the gateway lives")
     async def health() -> dict[str, str]:
@@ -216,7 +216,8 @@ def _visitor(request: Request) -> Visitor:
     return visitor
 
 
-def _operator(request: Request) -> None:
+def operator(request: Request) -> None:
+    """Raises `ApiError` 403 if the route is not for the visitor."""
     _visitor(request).check_admin()
 
 

@@ -133,9 +133,11 @@ class Driver:
         self.retries = Retries(faults.retries, faults.pause, random.Random())
         self._faults = faults
         self._breakers: dict[EngineId, Breaker] = {}
-        self._records = records
+        self._records = list(records)
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.time() - clock
+        self.date = time.time() - clock
+        """When the driver's clock began, in seconds since 1970."""
         self._last = clock
         self._tickets: dict[CallId, Ticket] = {}
         self._pins: dict[EngineId, tuple[PinLine, asyncio.Task[None]]] = {}
@@ -207,6 +209,14 @@ class Driver:
                 self._performers[procedure].submit(action)
             case Answer(procedure):
                 self._performers[procedure].conclude(action)
+
+    def watch(self, record: Record) -> None:
+        """Tells one more of every event from now on, after those that are told already."""
+        self._records.append(record)
+
+    def unwatch(self, record: Record) -> None:
+        """Tells that one nothing more."""
+        self._records.remove(record)
 
     def perform(self, procedure: str, performer: Performer) -> None:
         """Says who does what a procedure is going to ask for."""

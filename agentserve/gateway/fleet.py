@@ -46,6 +46,11 @@ class Fleet:
         """Every engine of every pool."""
         return [self._report(model, engine) for model, pool in self.pools.items() for engine in pool]
 
+    def absent(self) -> list[tuple[EngineId, str, str]]:
+        """Engines that have never been up: name, model, and what is the matter with them."""
+        reports = [report for report in self.report() if report.spec is None]
+        return [(each.name, each.model, f"{each.state}: {each.problem}".rstrip(": ")) for each in reports]
+
     def _report(self, model: str, engine: Engine) -> EngineReport:
         supervisor = self._supervisors[engine.name]
         spec = self.driver.specs.get(engine.name)

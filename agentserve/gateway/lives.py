@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scheduler.actions import Dispatch, Reject
@@ -84,6 +84,9 @@ class Watcher:
     def call_dispatched(self, life: Life, at: Seconds) -> None:
         """A call goes to an engine."""
 
+    def call_answers(self, life: Life, at: Seconds) -> None:
+        """The first token of a streamed call is there."""
+
     def call_ended(self, life: Life) -> None:
         """A call is over; `ended` and `status` are set."""
 
@@ -98,13 +101,18 @@ class Lives:
         self._watchers = list(watchers)
         self._calls: dict[CallId, Life] = {}
 
-    def under_way(self) -> list[Life]:
-        """The calls that have not ended."""
-        return list(self._calls.values())
+    @property
+    def calls(self) -> Mapping[CallId, Life]:
+        """Those that are under way."""
+        return self._calls
 
     def watch(self, watcher: Watcher) -> None:
-        """Tells one more, of calls that arrive from now on. To be called before there is any."""
+        """Tells one more from now on, of calls too whose arrival it has not seen."""
         self._watchers.append(watcher)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Tells that one nothing more."""
+        self._watchers.remove(watcher)
 
     def record(self, event: Event, decision: Decision) -> None:
         """Takes an event and what was decided."""
@@ -114,7 +122,10 @@ class Lives:
             case CallSent():
                 self._calls[event.call].sent = event.at
             case CallFirstToken():
-                self._calls[event.call].first_token = event.at
+                life = self._calls[event.call]
+                life.first_token = event.at
+                for watcher in self._watchers:
+                    watcher.call_answers(life, event.at)
             case DispatchFailed():
                 life = self._calls[event.call]
                 life.wait_again(event.at)

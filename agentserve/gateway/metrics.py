@@ -110,6 +110,16 @@ class Metrics(Watcher):
         if life.first_token is not None and usage.output > 1:
             self.token_seconds.labels(arrival.model).observe((life.ended - life.first_token) / (usage.output - 1))
 
+    def pin_counts(self) -> dict[str, int]:
+        """What has become of pins, on all engines together."""
+        counts: dict[str, int] = {}
+        for family in self.pins.collect():
+            for sample in family.samples:
+                if sample.name == "agentserve_pins_total":
+                    outcome = sample.labels["outcome"]
+                    counts[outcome] = counts.get(outcome, 0) + int(sample.value)
+        return counts
+
     def _histogram(self, name: str, documentation: str, bounds: Sequence[float]) -> LabelledHistogram:
         return LabelledHistogram(name, documentation, ["model"], buckets=bounds, registry=self.registry)
 

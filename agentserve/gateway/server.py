@@ -14,6 +14,9 @@ import uvloop
 
 from agentserve.cell.member import Member
 from agentserve.config import Config
+from agentserve.dashboard.feed import Feed
+from agentserve.dashboard.routes import watching_routes
+from agentserve.dashboard.stories import Stories
 from agentserve.engines.factory import build_engines, default_logs
 from agentserve.engines.supervise import Supervised, Supervisor
 from agentserve.gateway.app import Gateway
@@ -21,7 +24,7 @@ from agentserve.gateway.calllines import CallLines
 from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.eventlog import EventLog
-from agentserve.gateway.faults.drain import DrainingServer
+from agentserve.gateway.faults.drain import Drain, DrainingServer
 from agentserve.gateway.fleet import Fleet
 from agentserve.gateway.gauges import Gauges
 from agentserve.gateway.inference import Inference
@@ -176,7 +179,7 @@ async def gateway(
     chain = Chain()
     tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors.values()]
     if store is not None:
-        member = Member(store, config, driver, lives.under_way, names, tenants)
+        member = Member(store, config, driver, lambda: list(lives.calls.values()), names, tenants)
         tasks.append(asyncio.create_task(member.run()))
     if config.state is not None:
         load_memory(config.state, chain, roster)
@@ -187,11 +190,15 @@ async def gateway(
     try:
         if config.tracing is not None:
             lives.watch(opened.enter_context(tracing(config.tracing, driver)))
+        tuner = None
         if config.tune is not None and config.record is not None:
             tuner = Tuner(config.tune, config.record, driver, model=config.pools[0].model)
             tasks.append(asyncio.create_task(tuner.run()))
+        drain = Drain()
+        feed = Feed(driver, lives, fleet.absent, tuner.notes if tuner else tuple, lambda: drain.begun and drain.empty)
+        watching = watching_routes(feed.watch, feed.calls, Stories(config.event_log))
         inference = Inference(driver, names, config.limits, chain, virtual, keyed=config.keys is not None)
-        yield Gateway(fleet, door, inference, Passthrough(driver, names, config.limits))
+        yield Gateway(fleet, door, inference, Passthrough(driver, names, config.limits), drain, watching)
     finally:
         for task in tasks:
             task.cancel()

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -35,6 +36,8 @@ from simulator.tune.plan import Plan
 
 SLICE: Seconds = 180.0
 """Of live traffic under one policy."""
+HISTORY = 200
+"""Lines remembered of what it has done."""
 LONGEST_PAUSE = 16
 """A change that was taken back doubles the pause before the next search, up to so many times the configured one."""
 
@@ -110,8 +113,13 @@ class Tuner:
         self._look = looker
         self._sleep = sleep
         self._clock = clock
+        self._history: deque[tuple[Seconds, str]] = deque(maxlen=HISTORY)
         self._searches = 0
         self._pause = settings.every
+
+    def notes(self) -> Sequence[tuple[Seconds, str]]:
+        """What it has done, the oldest first: when, in seconds since 1970, and in words."""
+        return tuple(self._history)
 
     async def run(self) -> None:
         """Searches now and then, until cancelled. Nothing that goes wrong in a search or a trial ends it."""
@@ -120,9 +128,9 @@ class Tuner:
             try:
                 await self._improve()
             except (TuningError, OSError) as error:
-                logger.warning("tuning: given up until the next time: %s", error)
+                self._note(f"given up until the next time: {error}", logging.WARNING)
             except Exception:
-                logger.exception("tuning: given up until the next time, by a mistake in it")
+                self._note("given up until the next time, by a mistake in it", logging.ERROR, trace=True)
 
     async def _improve(self) -> None:
         """One search, and what follows from it.
@@ -131,15 +139,15 @@ class Tuner:
             TuningError: it cannot be made.
         """
         order = self._order()
-        logger.info("tuning: searching on the calls of the last %g s", self._settings.window)
+        self._note(f"searching on the calls of the last {self._settings.window:g} s")
         found = await self._search(order)
-        logger.info("tuning: simulated %d calls on %s", found.calls, "; ".join(map(describe, found.fleet)))
+        self._note(f"simulated {found.calls} calls on {'; '.join(map(describe, found.fleet))}")
         outcome = found.outcome
         told = f"{self._objective.write(outcome.gain)} in {outcome.simulations} simulations"
         if not outcome.improved:
-            logger.info("tuning: no gain for certain: %s; the policy stays", told)
+            self._note(f"no gain for certain: {told}; the policy stays")
             return
-        logger.info("tuning: %s; on trial now:\n%s", told, policy_text(outcome.policy).rstrip())
+        self._note(f"{told}; on trial now:\n{policy_text(outcome.policy).rstrip()}")
         if await self._prove(outcome, found.fleet[0]):
             self._pause = self._settings.every
         else:
@@ -174,7 +182,7 @@ class Tuner:
             kept = await self._try(trial, outcome, engine)
         finally:
             self._apply(outcome.policy if kept else outcome.default)
-        logger.info("tuning: %s: %s", "the new policy stays" if kept else "back to the policy before", _shown(trial))
+        self._note(f"{'the new policy stays' if kept else 'back to the policy before'}: {_shown(trial)}")
         return kept
 
     async def _try(self, trial: Trial, outcome: Outcome, engine: EngineModel) -> bool:
@@ -190,6 +198,11 @@ class Tuner:
                 verdict = trial.enter(await self._look(question))
             passed = Period(begin, self._clock(), new)
         return verdict is Verdict.KEEP
+
+    def _note(self, text: str, level: int = logging.INFO, *, trace: bool = False) -> None:
+        """Tells it in the log, and remembers it."""
+        logger.log(level, "tuning: %s", text, exc_info=trace)
+        self._history.append((self._clock(), text))
 
     def _apply(self, policy: PolicyConfig) -> None:
         if policy != self._driver.brain.policy:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 import uvicorn
+from starlette.types import ASGIApp
 
 from agentserve.config import Config, parse
 from agentserve.gateway.app import Gateway
@@ -55,7 +56,7 @@ async def world(*engines: FakeEngine, kind: type[Brain] = Brain, **settings: obj
 
 
 @asynccontextmanager
-async def serve(app: Gateway) -> AsyncIterator[str]:
+async def serve(app: ASGIApp) -> AsyncIterator[str]:
     listener = listen(parse({"listen": "127.0.0.1:0", "pools": ANY_POOL}))
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
     task = asyncio.create_task(server.serve(sockets=[listener]))
