@@ -20,12 +20,10 @@ from pathlib import Path
 import httpx
 
 from agentserve.config import parse
-from agentserve.engines.attached import AttachedEngine
 from agentserve.engines.emulated import EmulatedServer
-from agentserve.engines.probe import Known
+from agentserve.engines.factory import build_engines, default_logs
 from agentserve.gateway.server import gateway
 from scheduler.procedures.base import Stage
-from scheduler.types import EngineId
 from simulator.engine import EngineConfig
 from simulator.profile import CPU_SMOLLM2
 from tests.benchmarks.reasoner.arms import CountingBrain
@@ -41,13 +39,6 @@ SETTINGS = {
     "model": "reasoner", "kind": "atts", "draft": "draft", "target": "target", "samples": SAMPLES, "turns": TURNS,
     "segment_tokens": SEGMENT, "regex": r"(\w+)\.$", "decided": None, "certain": None,
 }  # fmt: skip
-
-
-class Steady(AttachedEngine):
-    """An engine that is never taken for gone: on a busy machine its health may be late, and that is not asked here."""
-
-    async def healthy(self) -> bool:
-        return True
 
 
 async def serve_engines() -> None:
@@ -88,10 +79,7 @@ async def measure(calls: int) -> dict[str, object]:
         ]
         config = parse({"pools": pools, "virtual": [SETTINGS]})
         brain = CountingBrain(config.policy)
-        steady = [
-            Steady(EngineId(model), url, Known(model, priority=True)) for model, url in zip(MODELS, urls, strict=True)
-        ]
-        async with gateway(config, brain, steady) as app:
+        async with gateway(config, brain, build_engines(config, default_logs())) as app:
             await eventually(lambda: len(app.driver.engines) == len(MODELS), "the start of the engines", 60.0)
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=None) as client:
