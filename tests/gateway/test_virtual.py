@@ -135,6 +135,17 @@ async def test_the_target_continues_the_text_of_the_draft() -> None:
     assert (continued["continue_final_message"], continued["temperature"]) == (True, 0.5)
 
 
+async def test_a_seed_gives_every_step_its_own_and_the_same_again() -> None:
+    draft = Writer("small", "On and on. ", finish="length")
+    async with virtual(draft, takeover=0.0, turns=2) as w:
+        for _ in range(2):
+            await w.ask(seed=7)
+            await w.until_clean()
+    seeds = [sent.json["seed"] for sent in draft.sent]
+    assert len(set(seeds[:6])) == 6
+    assert set(seeds[:6]) == set(seeds[6:])
+
+
 async def test_a_target_that_is_down_leaves_the_draft_and_a_warning() -> None:
     target = Writer("large")
     target.down = True
@@ -346,6 +357,7 @@ async def test_a_client_that_leaves_takes_all_steps_with_it() -> None:
         ({"agentserve": {"sample": 1}}, "agentserve.sample must be"),
         ({"agentserve": 3}, "agentserve must be an object"),
         ({"n": 2}, "n must be 1"),
+        ({"seed": "7"}, "seed must be a whole number"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "takes no tools"),
     ],
 )
