@@ -179,8 +179,8 @@ class VirtualSection(Section):
     """Where an answer stands: the last match's first group. Without `regex` and `json_path`, in the last boxed text."""
     json_path: str = ""
     """Where it stands in the text's last JSON object, like `result.items[0]`."""
-    decided: float | None = 0.95
-    certain: int | None = 3
+    decided: float | None = 0.97
+    certain: int | None = None
     warm_up: int | None = None
     discard: float = 0.1
     strict: bool = False

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from agentserve.engines.base import EngineError, Room, Take
+from agentserve.engines.patience import patience
 from scheduler.types import EngineId, Seconds
 
 CONNECT_TIMEOUT: Seconds = 5.0
@@ -393,9 +394,9 @@ class CallLeg:
         return text.encode("latin-1")
 
     async def _connect(self) -> Connection:
-        """Raises `OSError` if there is no connection within `CONNECT_TIMEOUT`."""
+        """Raises `OSError` if there is no connection within `CONNECT_TIMEOUT` (`TimeoutError` is one)."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(CONNECT_TIMEOUT):
+        async with patience(CONNECT_TIMEOUT):
             _, connection = await loop.create_connection(Connection, self._host, self._port, ssl=self._tls)
         return connection
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from agentserve.engines.base import EngineError
 from agentserve.engines.calls import KEEPALIVE_EXPIRY, CallLeg, CallReply
+from agentserve.engines.patience import patience
 from scheduler.types import EngineId, Seconds
 
 QUESTION_TIMEOUT = 10.0
@@ -23,7 +24,6 @@ HEALTH_TIMEOUT = 5.0
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
-_TIMEOUT = httpx.Timeout(QUESTION_TIMEOUT, connect=5.0, pool=None)
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_EXPIRY)
 
 
@@ -35,7 +35,10 @@ class HttpLeg:
         self.url = url
         # proxies of the environment are for the outside; compressed answers could not be read as they pass
         self._client = httpx.AsyncClient(
-            timeout=_TIMEOUT, limits=_LIMITS, trust_env=False, headers={"accept-encoding": "identity"}
+            timeout=None,  # noqa: S113 - `patience` limits what it waits for
+            limits=_LIMITS,
+            trust_env=False,
+            headers={"accept-encoding": "identity"},
         )
         self._calls = CallLeg(engine, url)
 
@@ -53,32 +56,34 @@ class HttpLeg:
         return await self._calls.open(path, headers, body)
 
     async def get(self, path: str, limit: Seconds = QUESTION_TIMEOUT) -> httpx.Response:
-        """Asks a short question, given up after `limit` seconds of silence.
+        """Asks a short question.
 
         Raises:
-            EngineError: no answer came.
+            EngineError: no answer came within `limit`.
         """
-        return await self._send(self._client.build_request("GET", self.url + path, timeout=limit))
+        return await self._send(self._client.build_request("GET", self.url + path), limit)
 
     async def post(self, path: str, content: object, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """Sends a short order as JSON.
 
         Raises:
-            EngineError: no answer came.
+            EngineError: no answer came within `QUESTION_TIMEOUT`.
         """
-        return await self._send(self._client.build_request("POST", self.url + path, json=content, headers=headers))
+        request = self._client.build_request("POST", self.url + path, json=content, headers=headers)
+        return await self._send(request, QUESTION_TIMEOUT)
 
     async def aclose(self) -> None:
         """Closes all connections."""
         await self._client.aclose()
         self._calls.close()
 
-    async def _send(self, request: httpx.Request, stream: bool = False) -> httpx.Response:
+    async def _send(self, request: httpx.Request, limit: Seconds) -> httpx.Response:
         if self._client.is_closed:
             raise EngineError(f"engine {self.engine} has been stopped")
         try:
-            return await self._client.send(request, stream=stream)
-        except httpx.TransportError as error:
+            async with patience(limit):
+                return await self._client.send(request)
+        except (httpx.TransportError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
             message = f"engine {self.engine} gave no answer to {request.method} {request.url}: {reason}"
             raise EngineError(message) from error

@@ -75,9 +75,9 @@ class ProcedureSpec:
     """The share of segments that the target continues."""
     vote: Vote = Vote.MAJORITY
     selection: Selection = Selection.CONFORMAL
-    decided: float | None = 0.95
+    decided: float | None = 0.97
     """Stop when the leader wins with this probability; None runs every sample to its end."""
-    certain: int | None = 3
+    certain: int | None = None
     """A sample is over when so many probes in a row gave one answer; None never ends one so."""
     warm_up: int | None = None
     """After so many samples have ended, those of lower confidence than `discard` of them are aborted; None aborts none."""

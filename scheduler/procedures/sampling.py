@@ -67,7 +67,11 @@ class Sampling(ABC):
     @property
     def certainty(self) -> float:
         """The probability that the answer that leads now will win."""
-        return self.ballot.certainty
+        return self.ballot.certainty(self._left)
+
+    @property
+    def _left(self) -> int:
+        return sum(sample.step is not None for sample in self.samples)
 
     def begin(self) -> list[Command]:
         """Every sample's first draft."""
@@ -126,18 +130,18 @@ class Sampling(ABC):
         self.ballot.cast(sample.number, sample.answer)
         if self.spec.warm_up is not None and sample.qualities and len(self._warm) < self.spec.warm_up:
             self._warm.append(sample.quality)
-        left = sum(other.step is not None for other in self.samples)
-        if not left:
+        if not self._left:
             return [Leave(sample.number), *self._conclude(Verdict.COMPLETE)]
-        if self._is_decided(left):
+        if self._is_decided:
             return [Leave(sample.number), *self._conclude(Verdict.DECIDED)]
         return [Leave(sample.number)]
 
-    def _is_decided(self, left: int) -> bool:
+    @property
+    def _is_decided(self) -> bool:
         """Whether the samples that are left need not be waited for. The best of them all is known only at the end."""
         if self.spec.decided is None or self.spec.vote is Vote.BEST or not self.ballot.voters:
             return False
-        return self.ballot.certainty >= self.spec.decided or self.ballot.settled(left)
+        return self.certainty >= self.spec.decided
 
     def _conclude(self, verdict: Verdict) -> list[Command]:
         self.over = True

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from math import comb, floor
 
 
-def leader_wins(first: int, second: int) -> float:
-    """P(the leader's share among the two exceeds a half), given its `first` votes against `second`.
+@cache
+def leader_wins(first: int, second: int, left: int) -> float:
+    """P(the leader still leads when all have voted), of `first` votes against `second` with `left` to come.
 
-    With a uniform prior the share is Beta(first + 1, second + 1), whose upper tail at a half is the probability that
-    at most `first` of first + second + 1 fair coins show heads.
+    Each vote to come is the leader's with a probability of which, under a uniform prior, Beta(first + 1, second + 1)
+    is known; so their number follows the beta-binomial distribution. A tie is won half the times. Votes for others,
+    which change less, are left out. For many to come this is the posterior P(the leader's share exceeds a half).
     """
-    coins = first + second + 1
-    return sum(comb(coins, heads) for heads in range(first + 1)) / 2.0**coins
+    ways = [comb(first + won, first) * comb(second + left - won, second) for won in range(left + 1)]
+    margins = [first + won - (second + left - won) for won in range(left + 1)]
+    won = 2 * sum(way for way, margin in zip(ways, margins, strict=True) if margin > 0)
+    tied = sum(way for way, margin in zip(ways, margins, strict=True) if margin == 0)
+    return (won + tied) / (2 * comb(first + second + left + 1, left))
 
 
 class Ballot:
@@ -52,16 +58,9 @@ class Ballot:
         """The first sample that gave it."""
         return next((sample for sample, given in self._answers.items() if given == answer), None)
 
-    @property
-    def certainty(self) -> float:
-        """P(the leader wins against the runner-up); 0.5 without votes."""
-        first, second = self._two()
-        return leader_wins(first, second) if first else 0.5
-
-    def settled(self, undecided: int) -> bool:
-        """Whether no votes of so many further samples can put another answer before the leader."""
-        first, second = self._two()
-        return first > second + undecided
+    def certainty(self, left: int) -> float:
+        """P(the leader wins against the runner-up when `left` more have voted); 0.5 without votes."""
+        return leader_wins(*self._two(), left)
 
     def _two(self) -> tuple[int, int]:
         (first, second) = [*(count for _, count in self._counts.most_common(2)), 0, 0][:2]

@@ -18,14 +18,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import uvloop
 
 from agentserve.config import parse
-from agentserve.engines.attached import AttachedEngine
 from agentserve.engines.emulated import EmulatedServer
-from agentserve.engines.probe import Known
+from agentserve.engines.factory import build_engines, default_logs
 from agentserve.gateway.server import gateway
 from scheduler.procedures.base import Stage
-from scheduler.types import EngineId
 from simulator.engine import EngineConfig
 from simulator.profile import CPU_SMOLLM2
 from tests.benchmarks.reasoner.arms import CountingBrain
@@ -35,19 +34,12 @@ MODELS = ("draft", "target")
 SAMPLES, TURNS, SEGMENT = 16, 4, 16
 SPEED = 2.0
 """So many times faster than the modelled CPU."""
-APART = 0.5
+APART = 0.1
 """Seconds between two calls, which all last much longer."""
 SETTINGS = {
     "model": "reasoner", "kind": "atts", "draft": "draft", "target": "target", "samples": SAMPLES, "turns": TURNS,
     "segment_tokens": SEGMENT, "regex": r"(\w+)\.$", "decided": None, "certain": None,
 }  # fmt: skip
-
-
-class Steady(AttachedEngine):
-    """An engine that is never taken for gone: on a busy machine its health may be late, and that is not asked here."""
-
-    async def healthy(self) -> bool:
-        return True
 
 
 async def serve_engines() -> None:
@@ -88,10 +80,7 @@ async def measure(calls: int) -> dict[str, object]:
         ]
         config = parse({"pools": pools, "virtual": [SETTINGS]})
         brain = CountingBrain(config.policy)
-        steady = [
-            Steady(EngineId(model), url, Known(model, priority=True)) for model, url in zip(MODELS, urls, strict=True)
-        ]
-        async with gateway(config, brain, steady) as app:
+        async with gateway(config, brain, build_engines(config, default_logs())) as app:
             await eventually(lambda: len(app.driver.engines) == len(MODELS), "the start of the engines", 60.0)
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=None) as client:
@@ -111,6 +100,8 @@ async def measure(calls: int) -> dict[str, object]:
         "calls": calls,
         "most_calls_at_once": crowd.most,
         "samples": sum(voters),
+        "samples_lost": calls * SAMPLES - sum(voters),
+        "calls_leaked": left,
         "segments": drafted + taken,
         "verifications": drafted,
         "takeover_rate": round(taken / drafted, 4),
@@ -151,7 +142,7 @@ def main() -> None:
         asyncio.run(serve_engines())
         return
     command = f"python -m tests.benchmarks.reasoner_load --calls {options.calls}"
-    report = {"command": command, "settings": SETTINGS, "found": asyncio.run(measure(options.calls))}
+    report = {"command": command, "settings": SETTINGS, "found": uvloop.run(measure(options.calls))}
     text = json.dumps(report, indent=1) + "\n"
     if options.json:
         options.json.write_text(text)

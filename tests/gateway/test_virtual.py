@@ -36,8 +36,6 @@ class Writer(FakeEngine):
         super().__init__(name, replace(SPEC, models=(name,), tail_scoring=tail is not None))
         self.text, self.word, self.finish, self.tail = text, word, finish, tail
         self.down = False
-        self.drops = 0
-        """So many of the next requests break off."""
         self.writes = True
         """Whether it also writes, and does not only judge."""
         self.hold: asyncio.Event | None = None
@@ -47,9 +45,6 @@ class Writer(FakeEngine):
         self.sent.append(sent)
         if self.hold is not None:
             await self._wait(self.hold)
-        if self.drops:
-            self.drops -= 1
-            raise EngineError("server disconnected")
         if self.down or not (self.writes or sent.json["max_tokens"] == 1):
             raise EngineError("connection refused")
         return FakeReply([json.dumps(self.answer(sent)).encode()], headers={"content-type": "application/json"})
@@ -138,6 +133,17 @@ async def test_the_target_continues_the_text_of_the_draft() -> None:
         {"role": "assistant", "content": "First, "},
     ]
     assert (continued["continue_final_message"], continued["temperature"]) == (True, 0.5)
+
+
+async def test_a_seed_gives_every_step_its_own_and_the_same_again() -> None:
+    draft = Writer("small", "On and on. ", finish="length")
+    async with virtual(draft, takeover=0.0, turns=2) as w:
+        for _ in range(2):
+            await w.ask(seed=7)
+            await w.until_clean()
+    seeds = [sent.json["seed"] for sent in draft.sent]
+    assert len(set(seeds[:6])) == 6
+    assert set(seeds[:6]) == set(seeds[6:])
 
 
 async def test_a_target_that_is_down_leaves_the_draft_and_a_warning() -> None:
@@ -263,16 +269,6 @@ async def test_a_draft_and_a_target_that_never_stop_end_after_the_turns() -> Non
     assert answer["choices"][0]["finish_reason"] == "length"
 
 
-async def test_a_connection_that_breaks_loses_no_sample() -> None:
-    draft, target = Writer("small"), Writer("large")
-    async with virtual(draft, target, takeover=1.0, turns=1, decided=None) as w:
-        draft.drops = target.drops = 2
-        answer = (await w.ask()).json()
-        await w.until_clean()
-    assert (answer["agentserve"]["voters"], answer["agentserve"]["degraded"]) == (3, False)
-    assert draft.drops == target.drops == 0
-
-
 async def test_a_target_that_goes_down_after_it_has_scored_leaves_the_draft_and_a_warning() -> None:
     target = Writer("large")
     target.writes = False
@@ -361,6 +357,7 @@ async def test_a_client_that_leaves_takes_all_steps_with_it() -> None:
         ({"agentserve": {"sample": 1}}, "agentserve.sample must be"),
         ({"agentserve": 3}, "agentserve must be an object"),
         ({"n": 2}, "n must be 1"),
+        ({"seed": "7"}, "seed must be a whole number"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "takes no tools"),
     ],
 )

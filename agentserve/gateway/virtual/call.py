@@ -88,6 +88,9 @@ class VirtualCall:
                 raise ApiError(400, f"virtual model {self._model.name!r} takes no {name}", param=name)
         if self._asked.get("n") not in (None, 1):
             raise ApiError(400, "a virtual model gives one answer: n must be 1", param="n", code="invalid_value")
+        seed = self._asked.get("seed")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+            raise ApiError(400, "seed must be a whole number", param="seed", code="invalid_value")
         overrides = self._asked.get(BODY_HINT)
         if isinstance(overrides, dict):
             overrides = {name: value for name, value in overrides.items() if name not in HINT_NAMES}

@@ -20,10 +20,6 @@ from agentserve.gateway.sources import Source
 from agentserve.gateway.tenants.tenant import Passage
 from scheduler.actions import Submit
 
-ATTEMPTS = 3
-"""Exchanges that a step may take. An engine may close an idle connection in the moment in which a step is sent on it,
-and a procedure that lost a sample for that would be worth less for nothing."""
-
 
 class StepFailedError(Exception):
     """No engine answered the step. The message is what the last one said."""
@@ -37,19 +33,6 @@ async def run_step(
     Raises:
         StepFailedError: the answer is an error.
     """
-    status, data = 0, b""
-    for _ in range(ATTEMPTS):
-        status, data = await _exchange(driver, limits, passage, submit, body, headers)
-        if status != HTTPStatus.BAD_GATEWAY:
-            break
-    if status != HTTPStatus.OK:
-        raise StepFailedError(f"status {status}: {data[:200].decode(errors='replace')}")
-    return data
-
-
-async def _exchange(
-    driver: Driver, limits: Limits, passage: Passage, submit: Submit, body: bytes, headers: Headers
-) -> tuple[int, bytes]:
     kept: list[Message] = []
 
     async def keep(message: Message) -> None:
@@ -68,7 +51,11 @@ async def _exchange(
     nobody_refers_to_it = Chain()
     ours = replace(passage, allow=passage.allow | {"vllm_xargs"}, own=True)
     await Call(driver, limits, ours, request, identity, headers, nobody_refers_to_it, keep, submit.call).run(_stay)
-    return kept[0]["status"] if kept else 0, b"".join(message.get("body", b"") for message in kept)
+    status = kept[0]["status"] if kept else 0
+    data: bytes = b"".join(message.get("body", b"") for message in kept)
+    if status != HTTPStatus.OK:
+        raise StepFailedError(f"status {status}: {data[:200].decode(errors='replace')}")
+    return data
 
 
 async def _stay() -> Message:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scheduler.actions import Submit
+from scheduler.procedures.base import Stage, Step
 from scheduler.types import Tokens
 
 KEPT = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "stop")
@@ -19,6 +20,8 @@ QUESTION = "Is the reasoning in your last message correct so far? Answer with on
 ALTERNATIVES = 20
 FLOOR = -20.0
 """The log-probability of a word that is not among the alternatives."""
+A_SAMPLE = 1 << 16
+"""Seeds that a sample may use."""
 MARGIN: Tokens = 8
 """Tokens of a tail beyond what its writer counted."""
 
@@ -41,7 +44,14 @@ def writing_body(submit: Submit, asked: Mapping[str, Any], text: str) -> bytes:
     """The chat completion of a step that continues `text`, what its sample has so far."""
     body: dict[str, Any] = {"model": submit.model, "max_tokens": submit.max_output, "logprobs": True}
     body |= {name: asked[name] for name in KEPT if name in asked}
+    if asked.get("seed") is not None:
+        body["seed"] = _seed(asked["seed"], submit.step)
     return json.dumps(body | _continuing(asked["messages"], text)).encode()
+
+
+def _seed(seed: int, step: Step) -> int:
+    """A step's own: under one and the same all samples would be one."""
+    return seed + A_SAMPLE * step.sample + 2 * step.turn + (step.stage is Stage.TAKEOVER)
 
 
 def tail_body(model: str, messages: Sequence[Any], text: str, tokens: Tokens) -> bytes:

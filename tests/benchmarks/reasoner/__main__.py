@@ -1,8 +1,9 @@
 """A small draft and a larger target answer arithmetic and logic, with and without barriers.
 
-Both are real engines on this machine's CPU. The arms are asked the same questions, one question after the other, and
-take turns at being first: the target alone; the best of n by the target; the procedure with a barrier a turn; without
-barriers; and without barriers and stopping early. The last three have the same accept rule and budgets.
+Both are real engines on this machine's CPU. Each question is a repetition: all arms are asked it under the same seed,
+one after the other, and take turns at being first. They are the target alone; the best of n by the target; the
+procedure with a barrier a turn; without barriers; and without barriers and stopping early. The last three have the
+same accept rule and budgets.
 
     python -m tests.benchmarks.reasoner --json docs/results/reasoner.json --markdown docs/results/reasoner.md
 """
@@ -17,9 +18,11 @@ import signal
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+import uvloop
 
 from agentserve.engines import installed
 from agentserve.engines.base import EngineError
@@ -38,11 +41,11 @@ NOTE = (
 EXTRACTION = Extraction(Rule.REGEX, ANSWER)
 
 
-async def ask(side: Side, number: int, question: Question, budget: Budget) -> Asked:
+async def ask(side: Side, number: int, question: Question, budget: Budget, seed: int) -> Asked:
     """Asks one question and checks the answer."""
     before = Counter(side.brain.counts)
     began = time.monotonic()
-    answer = await side.ask(question.messages, budget)
+    answer = await side.ask(question.messages, budget, seed)
     seconds = time.monotonic() - began
     text = answer["choices"][0]["message"]["content"]
     found = EXTRACTION.find(text) or None if side.arm == ALONE else answer["agentserve"]["answer"]
@@ -50,9 +53,8 @@ async def ask(side: Side, number: int, question: Question, budget: Budget) -> As
     return Asked(number, side.arm, round(seconds, 3), question.is_right(found), found, spent)
 
 
-async def play(options: argparse.Namespace, budget: Budget) -> list[Asked]:
-    """Asks as many questions as there is time for; engines are ended in any case."""
-    asked: list[Asked] = []
+async def play(options: argparse.Namespace, budget: Budget, asked: list[Asked]) -> None:
+    """Adds the answers of all arms, a question at a time, while there is time; engines are ended in any case."""
     logs = options.models / "logs"
     async with (
         pair.running(options.models, logs, _say, emulated=options.emulated) as urls,
@@ -60,38 +62,42 @@ async def play(options: argparse.Namespace, budget: Budget) -> list[Asked]:
     ):
         deadline = time.monotonic() + 60 * options.minutes
         for side in ready:  # what the first call of an engine costs is nobody's
-            await ask(side, -1, questions(1, options.seed + 1)[0], Budget(2, 1, 8))
+            await ask(side, -1, questions(1, options.seed + 1)[0], replace(budget, turns=1), options.seed)
             side.brain.counts.clear()
         for number, question in enumerate(questions(options.questions, options.seed)):
             if time.monotonic() > deadline:
                 _say(f"{options.minutes:g} minutes have passed: this is all")
                 break
             first = number % len(ready)
-            for side in (*ready[first:], *ready[:first]):
-                asked.append(await ask(side, number, question, budget))
-                done = asked[-1]
-                _say(f"question {number}, {done.arm}: {done.seconds:.1f} s, {done.answer} ({question.answer})")
-    return asked
+            order = (*ready[first:], *ready[:first])
+            asked += [await _told(side, number, question, budget, options.seed + number) for side in order]
+
+
+async def _told(side: Side, number: int, question: Question, budget: Budget, seed: int) -> Asked:
+    done = await ask(side, number, question, budget, seed)
+    _say(f"question {number}, {done.arm}: {done.seconds:.1f} s, {done.answer} ({question.answer})")
+    return done
 
 
 def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-async def interruptible(options: argparse.Namespace, budget: Budget) -> list[Asked]:
+async def interruptible(options: argparse.Namespace, budget: Budget, asked: list[Asked]) -> None:
     """Plays as a task that SIGINT and SIGTERM cancel, so that no engine outlives the run."""
-    task = asyncio.ensure_future(play(options, budget))
+    task = asyncio.ensure_future(play(options, budget, asked))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    return await task
+    await task
 
 
 def report_of(options: argparse.Namespace, budget: Budget, asked: list[Asked]) -> dict[str, Any]:
     """What is kept of a run."""
     limits = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in asdict(budget).items())
+    settings = {"questions": options.questions, "seed": options.seed, **asdict(budget)}
+    chosen = "".join(f" --{name.replace('_', '-')} {value}" for name, value in settings.items())
     return {
-        "command": f"python -m tests.benchmarks.reasoner --questions {options.questions} --seed {options.seed}"
-        + (" --emulated" if options.emulated else ""),
+        "command": f"python -m tests.benchmarks.reasoner{chosen}" + (" --emulated" if options.emulated else ""),
         "what": EMULATED if options.emulated else REAL,
         "budget": limits.capitalize(),
         "note": NOTE,
@@ -104,35 +110,44 @@ def main() -> int:
     """Returns the exit code: 130 if it was interrupted."""
     options = _options()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    budget = Budget()
+    budget = Budget(options.samples, options.turns, options.segment_tokens, options.takeover)
     if not options.emulated and not installed.has_vllm():
         _say(f"{installed.HOW_TO_INSTALL}; or use --emulated")
         return 1
     options.models.mkdir(parents=True, exist_ok=True)
+    asked: list[Asked] = []
+    code = 0
     try:
         if not options.emulated:
             pair.prepare(options.models)
-        asked = asyncio.run(interruptible(options, budget))
+        uvloop.run(interruptible(options, budget, asked))
     except (KeyboardInterrupt, asyncio.CancelledError):
         _say("interrupted; everything that was started has been stopped")
-        return 130
+        code = 130
     except (EngineError, RuntimeError) as error:
         _say(str(error))
-        return 1
-    report = report_of(options, budget, asked)
+        code = 1
+    if asked:
+        write(report_of(options, budget, asked), options)
+    return code
+
+
+def write(report: dict[str, Any], options: argparse.Namespace) -> None:
+    """Prints the report, and writes it where it is wanted."""
     text = markdown(report)
     for path, content in ((options.json, json.dumps(report, indent=1) + "\n"), (options.markdown, text)):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
     sys.stdout.write(text)
-    return 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=12)
     parser.add_argument("--seed", type=int, default=1)
+    for name, value in asdict(Budget()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     parser.add_argument("--minutes", type=float, default=20.0, help="no question is begun after so many")
     parser.add_argument("--models", type=Path, default=Path(".models"), help="where the models are, or are written")
     parser.add_argument("--emulated", action="store_true", help="emulated engines, to see that everything runs")

@@ -110,10 +110,10 @@ class Side:
     client: httpx.AsyncClient
     brain: CountingBrain
 
-    async def ask(self, messages: list[dict[str, str]], budget: Budget) -> dict[str, Any]:
+    async def ask(self, messages: list[dict[str, str]], budget: Budget, seed: int) -> dict[str, Any]:
         """One answer. Raises `httpx.HTTPStatusError` if there is none."""
         model = TARGET if self.arm == ALONE else "reasoner"
-        body = {"model": model, "messages": messages, "temperature": 0.7}
+        body = {"model": model, "messages": messages, "temperature": 0.7, "seed": seed}
         limit = {"max_tokens": budget.whole, "stop": ["\n\n"]} if self.arm == ALONE else {"stop": ["\n\n"]}
         response = await self.client.post(CHAT, json={**body, **limit})
         response.raise_for_status()

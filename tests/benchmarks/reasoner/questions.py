@@ -1,4 +1,4 @@
-"""Arithmetic and logic with answers that can be checked, as many as wanted."""
+"""Arithmetic and logic with answers that can be checked, as many as wanted; easy, for the models are small."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from random import Random
 ANSWER = r"(?i)answer is:?\s*\$?\**(-?\w+)"
 """Where an answer stands."""
 WORKED = """\
-Question: Tom has 12 pens. He buys 9 more and gives 5 away. How many has he?
-Let me think step by step. Tom has 12 pens and buys 9, so he has 12 + 9 = 21. He gives 5 away, so 21 - 5 = 16. \
-The answer is 16.
+Question: Tom has 7 pens. Tom buys 5. Tom loses 4. Tom buys 3. Tom loses 2. How many pens has Tom now?
+Let me think step by step. Tom has 7 pens. Tom buys 5, so he has 7 + 5 = 12 pens. Tom loses 4, so he has 12 - 4 = 8 \
+pens. Tom buys 3, so he has 8 + 3 = 11 pens. Tom loses 2, so he has 11 - 2 = 9 pens. The answer is 9.
 
-Question: Ada is older than Bea. Bea is older than Cleo. Who is the youngest?
-Let me think step by step. Ada is older than Bea, so Bea is younger. Bea is older than Cleo, so Cleo is younger than \
-both. The answer is Cleo.
+Question: Ada is older than Bea. Bea is older than Cleo. Cleo is older than Dan. Who is the oldest?
+Let me think step by step. Ada is older than Bea, so Bea is not the oldest. Bea is older than Cleo, so Cleo is not the \
+oldest. Cleo is older than Dan, so Dan is not the oldest. Only Ada is left. The answer is Ada.
+
+Question: There are 4 bags with 3 balls each. How many balls are there?
+Let me think step by step. 1 bag has 3 balls. 2 bags have 3 + 3 = 6 balls. 3 bags have 6 + 3 = 9 balls. 4 bags have \
+9 + 3 = 12 balls. The answer is 12.
 """
 NAMES = ("Ann", "Ben", "Carl", "Dora", "Emil", "Fay", "Gus", "Hanna")
 THINGS = ("apples", "books", "coins", "eggs", "marbles", "stamps")
@@ -47,25 +51,24 @@ def questions(count: int, seed: int) -> list[Question]:
 
 def _shopping(rng: Random) -> Question:
     name, thing = rng.choice(NAMES), rng.choice(THINGS)
-    has, buys = rng.randint(10, 60), rng.randint(2, 40)
-    gives = rng.randint(1, 9)
-    text = f"{name} has {has} {thing}. {name} buys {buys} more and gives {gives} away. How many {thing} are left?"
-    return Question(text, str(has + buys - gives))
+    has = count = rng.randint(3, 9)
+    steps = []
+    for verb in ("buys", "loses", "buys", "loses"):
+        change = rng.randint(1, 6 if verb == "buys" else count - 1)
+        count += change if verb == "buys" else -change
+        steps.append(f"{name} {verb} {change}.")
+    return Question(f"{name} has {has} {thing}. {' '.join(steps)} How many {thing} has {name} now?", str(count))
 
 
 def _boxes(rng: Random) -> Question:
-    boxes, each, loose = rng.randint(2, 9), rng.randint(2, 12), rng.randint(1, 20)
-    thing = rng.choice(THINGS)
-    text = f"There are {boxes} boxes with {each} {thing} each, and {loose} loose {thing}. How many {thing} are there?"
-    return Question(text, str(boxes * each + loose))
+    boxes, each, thing = rng.randint(3, 6), rng.randint(2, 9), rng.choice(THINGS)
+    return Question(f"There are {boxes} boxes with {each} {thing} each. How many {thing} are there?", str(boxes * each))
 
 
 def _ages(rng: Random) -> Question:
-    oldest, *others = rng.sample(NAMES, 4)
-    order = [oldest, *others]
+    order = rng.sample(NAMES, 4)
     facts = [f"{older} is older than {younger}." for older, younger in pairwise(order)]
-    rng.shuffle(facts)
-    return Question(f"{' '.join(facts)} Who is the oldest?", oldest)
+    return Question(f"{' '.join(facts)} Who is the oldest?", order[0])
 
 
 _KINDS: tuple[Callable[[Random], Question], ...] = (_shopping, _ages, _boxes)

@@ -79,7 +79,7 @@ def markdown(report: dict[str, object]) -> str:
         "",
         f"{report['what']}",
         "",
-        f"{found['questions']} questions, one after the other; the arms take turns within each. {report['budget']}.",
+        f"{found['questions']} questions, one after the other; all arms are asked each, in turn. {report['budget']}.",
         f"Command: `{report['command']}`.",
         "",
         f"| arm | {' | '.join(columns)} |",
@@ -92,7 +92,7 @@ def markdown(report: dict[str, object]) -> str:
         "|---|---|---|",
         f"| takeover rate, pooled | {rate['asked']:.2f} +- 0.05 | {_cell(rate['found'])} |",
     ]
-    wanted = {f"{BARRIER} / {FREE}": "1.2x", f"{BARRIER} / {OURS}": "1.8x"}
+    wanted = {f"{BARRIER} / {FREE}": "1.2x", f"{BARRIER} / {OURS}": "1.8x", f"{BEST} / {OURS}": "published: 5.4x-14.5x"}
     for name, ratio in found["time to answer"].items():
         lines.append(f"| time to answer, {name} | {wanted.get(name, '-')} | {_ratio_cell(ratio)} |")
     lines.append(f"| target tokens, best of n / ours | 2x | {found['target tokens, best of n / ours']:.2f}x |")

@@ -73,13 +73,14 @@ def test_a_draft_that_never_stops_ends_with_its_turns() -> None:
 def test_a_decided_vote_stops_the_others() -> None:
     procedure = SelfConsistency(replace(PLAIN, samples=6, decided=0.95))
     procedure.begin()
-    for sample in range(3):
-        hear(procedure, f"{sample}.0.draft", ENDED)
-    commands = hear(procedure, "3.0.draft", ENDED)
-    assert [str(command.step) for command in commands if isinstance(command, Stop)] == ["4.0.draft", "5.0.draft"]
+    for sample in range(2):
+        assert not begun(hear(procedure, f"{sample}.0.draft", ENDED))
+    commands = hear(procedure, "2.0.draft", ENDED)
+    stopped = [str(command.step) for command in commands if isinstance(command, Stop)]
+    assert stopped == ["3.0.draft", "4.0.draft", "5.0.draft"]
     found = conclusion(commands)
-    assert (found.verdict, found.answer, found.votes, found.sample) == (Verdict.DECIDED, "a", 4, 0)
-    assert hear(procedure, "4.0.draft", ENDED) == []
+    assert (found.verdict, found.answer, found.votes, found.sample) == (Verdict.DECIDED, "a", 3, 0)
+    assert hear(procedure, "3.0.draft", ENDED) == []
 
 
 def test_a_sample_that_says_the_same_again_and_again_is_over() -> None:

@@ -52,7 +52,7 @@ def ready(stages: Stages, now: float = 0.0) -> list[str]:
 
 def test_takeovers_of_the_least_decided_vote_go_first() -> None:
     stages = Stages(lambda model: 2)
-    certainties = [leader_wins(3, 0), leader_wins(1, 1), leader_wins(2, 0)]
+    certainties = [leader_wins(3, 0, 9), leader_wins(1, 1, 9), leader_wins(2, 0, 9)]
     for number, certainty in enumerate(certainties):
         stages.enter(entry(number, Stage.TAKEOVER, certainty))
     order = ready(stages)

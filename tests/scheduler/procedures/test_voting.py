@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import comb
+
 import pytest
 
 from scheduler.procedures.voting import Ballot, confidence_floor, is_certain, leader_wins
@@ -14,25 +16,41 @@ def ballot(*answers: str) -> Ballot:
     return votes
 
 
-@pytest.mark.parametrize(("first", "second", "expected"), [(1, 0, 0.75), (4, 0, 1 - 1 / 32), (3, 3, 0.5)])
-def test_the_leader_wins_with_the_posterior_probability(first: int, second: int, expected: float) -> None:
-    assert leader_wins(first, second) == pytest.approx(expected)
+@pytest.mark.parametrize(
+    ("first", "second", "left", "expected"),
+    [
+        (1, 0, 1, 2 / 3 + 1 / 6),  # the next is the leader's with 2/3, and a tie is won half the times
+        (2, 0, 2, 1 - 0.5 / 10),  # both are the runner-up's with 1/10, and that is a tie
+        (3, 3, 4, 0.5),
+        (3, 1, 1, 1.0),
+        (0, 0, 5, 0.5),
+    ],
+)
+def test_the_leader_wins_with_the_predictive_probability(first: int, second: int, left: int, expected: float) -> None:
+    assert leader_wins(first, second, left) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 0), (4, 0), (5, 2)])
+def test_with_many_to_come_it_is_the_posterior(first: int, second: int) -> None:
+    coins = first + second + 1
+    posterior = sum(comb(coins, heads) for heads in range(first + 1)) / 2**coins
+    assert leader_wins(first, second, 4000) == pytest.approx(posterior, abs=1e-3)
+
+
+def test_a_lead_that_cannot_be_caught_is_certain() -> None:
+    assert leader_wins(9, 7, 0) == leader_wins(9, 4, 4) == 1.0
+    assert leader_wins(9, 4, 5) < 1.0
 
 
 def test_the_runner_up_counts_and_not_all_others_together() -> None:
-    assert ballot("a", "a", "a", "a", "b", "c", "d").certainty == leader_wins(4, 1)
+    assert ballot("a", "a", "a", "a", "b", "c", "d").certainty(9) == leader_wins(4, 1, 9)
 
 
 def test_samples_without_an_answer_do_not_vote() -> None:
     votes = ballot("", "a", "")
     assert (votes.voters, votes.leader(), votes.author("a")) == (1, "a", 1)
     assert ballot("").leader() == ""
-    assert ballot().certainty == 0.5
-
-
-def test_a_lead_that_cannot_be_caught_is_settled() -> None:
-    assert ballot("a", "a", "b").settled(0)
-    assert not ballot("a", "a", "b").settled(1)
+    assert ballot().certainty(16) == 0.5
 
 
 def test_equal_probes_in_a_row_are_certain() -> None:
