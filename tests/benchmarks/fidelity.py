@@ -21,7 +21,8 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -146,8 +147,19 @@ async def measure(options: argparse.Namespace) -> Run:
     """Runs what is missing of a benchmark, saving after every replay."""
     with tempfile.TemporaryDirectory() as folder:
         arms = [GatewayArm(SIZE, Path(folder), policy, policy=policy) for policy in POLICIES]
-        async with benchmark.up(arms):
+        async with up(arms):
             return await replay_all(arms, options)
+
+
+@asynccontextmanager
+async def up(arms: Sequence[GatewayArm]) -> AsyncIterator[None]:
+    """Starts arms one after the other, and stops those that were started."""
+    async with AsyncExitStack() as stack:
+        for arm in arms:
+            say(f"starting {arm.name}")
+            stack.push_async_callback(arm.stop)
+            await arm.start(lambda _: None)
+        yield
 
 
 async def calibrate(arm: GatewayArm, repetition: int, options: argparse.Namespace) -> None:
