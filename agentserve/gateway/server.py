@@ -13,6 +13,7 @@ import uvicorn
 import uvloop
 
 from agentserve.cell.member import Member
+from agentserve.cell.shared import Shared
 from agentserve.config import Config
 from agentserve.engines.factory import build_engines, default_logs
 from agentserve.engines.supervise import Supervised, Supervisor
@@ -57,8 +58,8 @@ BACKLOG = 2048
 logger = logging.getLogger(__name__)
 
 
-def run(config: Config) -> int:
-    """Serves until interrupted. Returns the process's exit code: 0, or 2 for what its user has to mend."""
+def run(config: Config, listener: socket.socket | None = None) -> int:
+    """Serves until interrupted, on a socket that listens already if there is one. Returns the process's exit code: 0, or 2 for what its user has to mend."""
     try:
         brain = Brain(
             config.policy,
@@ -67,7 +68,7 @@ def run(config: Config) -> int:
         )
         if config.keys is not None:
             load_keys(config.keys)
-        listener = listen(config)
+        listener = listener or listen(config)
     except (StateError, KeysError, OSError) as error:
         logger.error("%s", error)
         return 2
@@ -175,9 +176,12 @@ async def gateway(
     driver.metrics.registry.register(Gauges(fleet))
     chain = Chain()
     tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors.values()]
+    member = recall = None
     if store is not None:
         member = Member(store, config, driver, lives.under_way, names, tenants)
-        tasks.append(asyncio.create_task(member.run()))
+        shared = Shared(store, member.name, roster, chain)
+        recall = shared.find
+        tasks += [asyncio.create_task(member.run()), asyncio.create_task(shared.keep())]
     if config.state is not None:
         load_memory(config.state, chain, roster)
         tasks.append(asyncio.create_task(keep_state(config.state, brain.learned, chain, roster)))
@@ -190,8 +194,14 @@ async def gateway(
         if config.tune is not None and config.record is not None:
             tuner = Tuner(config.tune, config.record, driver, model=config.pools[0].model)
             tasks.append(asyncio.create_task(tuner.run()))
-        inference = Inference(driver, names, config.limits, chain, virtual, keyed=config.keys is not None)
-        yield Gateway(fleet, door, inference, Passthrough(driver, names, config.limits))
+        inference = Inference(
+            driver, names, config.limits, chain, virtual, keyed=config.keys is not None, recall=recall
+        )
+        app = Gateway(fleet, door, inference, Passthrough(driver, names, config.limits))
+        if member is not None:
+            member.attach(app.control, roster.of)
+            app.elsewhere = member.ask
+        yield app
     finally:
         for task in tasks:
             task.cancel()
