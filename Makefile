@@ -5,7 +5,7 @@ CONFIG ?=
 TRACES ?= traces
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs text2sql reasoner serve test check format lock bench soak fuzz tournament tournament-full text2sql-sim clean
+.PHONY: help setup demo docs text2sql reasoner serve test check format lock bench soak chaos fuzz tournament tournament-full text2sql-sim clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench: setup ## the benchmarks whose results are in docs/results/ (over two hour
 
 soak: setup ## ten minutes of mixed traffic with disconnects, engines that die and garbage (SECONDS=600)
 	$(BIN)/python -m tests.benchmarks.soak --seconds $(or $(SECONDS),600)
+
+chaos: setup ## kills the gateway with the brain twenty times under load, with a real Redis (KILLS=20, SEED=1)
+	$(BIN)/python -m tests.benchmarks.failover --kills $(or $(KILLS),20) --seed $(or $(SEED),1)
 
 fuzz: setup ## some ten minutes of strange bodies, headers and streams for the splicer, the scanners and the identity resolver
 	$(BIN)/python -m pytest tests/gateway/test_fuzz.py --hypothesis-profile=fuzz

@@ -30,6 +30,7 @@ from agentserve.demo.command import demo
 from agentserve.engines import demo_model, installed
 from agentserve.logs import configure
 from agentserve.text2sql.command import text2sql
+from agentserve.workers import check_workers, run_workers
 from scheduler import registry
 from scheduler.policy import KINDS, PRESETS
 
@@ -72,6 +73,7 @@ def serve(
     keys: Annotated[Path | None, typer.Option(help="The file of API keys, instead of the configuration's.")] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="Serve https with this certificate (PEM).")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Gateway processes on this address; above 1 with `store`.")] = 1,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log in detail.")] = False,
 ) -> None:
     """Serve the OpenAI API in front of the engines that the configuration names or launches."""
@@ -87,6 +89,8 @@ def serve(
             chosen = default_config(demo_model.DEFAULT_PATH, **overrides)
         else:
             chosen = load(config, **overrides)
+        if workers > 1:
+            check_workers(chosen)
     except ConfigError as error:
         fail(str(error))
     if not installed.has_vllm() and any(engine.launch for _, engine in chosen.engines):
@@ -96,6 +100,9 @@ def serve(
     configure(chosen.log, verbose=verbose)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as on Ctrl-C: engines are ended before we are
+
+    if workers > 1:
+        raise typer.Exit(run_workers(chosen, workers, verbose=verbose))
 
     from agentserve.gateway.server import run
 

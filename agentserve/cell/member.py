@@ -14,14 +14,20 @@ import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from agentserve.cell.announce import announcements
 from agentserve.cell.brainless import Brainless
 from agentserve.cell.channel import Channel, Item
 from agentserve.cell.journal import Journal, revive
+from agentserve.cell.questions import OF_THE_BRAIN, Questions
 from agentserve.cell.term import NOTHING, Term
 from agentserve.config import Config
 from agentserve.gateway.driver import Driver
+from agentserve.gateway.errors import ApiError
 from agentserve.gateway.lives import Life
+from agentserve.gateway.tenants.door import Visitor
+from agentserve.gateway.tenants.tenant import Tenant
 from agentserve.state.base import Candidate, Lease, Store, StoreError
 from scheduler.brain import Brain, Decision
 from scheduler.codec import decode_action, encode
@@ -42,7 +48,7 @@ from scheduler.events import (
     ToolEnded,
     ToolStarted,
 )
-from scheduler.types import EngineId, Seconds
+from scheduler.types import EngineId, Seconds, TenantId
 
 POLLS = 10
 """Questions to the store in the time of a lease."""
@@ -103,7 +109,25 @@ class Member:
         """To the brain that is followed."""
         self._links: set[Channel] = set()
         """From gateways that have said who they are."""
+        self._questions: Questions | None = None
         self._go_without()
+
+    def attach(self, control: ASGIApp, tenant: Callable[[TenantId], Tenant]) -> None:
+        """Says who answers control requests here."""
+        self._questions = Questions(control, tenant)
+
+    async def ask(self, scope: Scope, receive: Receive, send: Send, visitor: Visitor) -> bool:
+        """Has the gateway with the brain answer a control request; False if it can be answered here.
+
+        Raises:
+            ApiError: 503, there is no brain, or it does not answer.
+        """
+        if self._term is not None or self._questions is None or not scope["path"].startswith(OF_THE_BRAIN):
+            return False
+        if self._link is None:
+            raise ApiError(503, "no gateway has the brain now; try again in a while", code="no_brain", retry_after=1)
+        await self._questions.ask(self._link, scope, receive, send, visitor)
+        return True
 
     async def run(self) -> None:
         """Takes part until cancelled."""
@@ -241,6 +265,8 @@ class Member:
         def heard(link: Channel, item: Item) -> None:
             if "welcome" in item:
                 welcome.set_result(int(item["welcome"]))
+            elif "answer" in item and self._questions is not None:
+                self._questions.answered(item)
             elif link is self._link:
                 self._driver.obey(Decision((decode_action(item),), None))
 
@@ -289,6 +315,9 @@ class Member:
         term = self._term
         if term is None:
             link.close()
+        elif link in self._links and "ask" in item:
+            if self._questions is not None:
+                self._questions.heard(link, item)
         elif link in self._links:
             term.heard(link, item)
         elif item.get("hello") == PROTOCOL and secrets.compare_digest(str(item.get("secret")), self._secret):

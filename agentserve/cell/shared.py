@@ -8,7 +8,7 @@ import logging
 from agentserve.gateway.chain import Chain
 from agentserve.gateway.tenants.roster import Roster
 from agentserve.state.base import Store, StoreError
-from scheduler.types import Seconds, TenantId, Tokens
+from scheduler.types import ProgramKey, Seconds, TenantId, Tokens
 
 INTERVAL: Seconds = 1.0
 """Between two times that gateways tell each other what was spent."""
@@ -28,6 +28,12 @@ class Shared:
         """Period, and what has been spent in it through this gateway."""
         self._told: dict[TenantId, tuple[int, Tokens]] = {}
         """Period, and what all gateways had spent in it when that was asked for last."""
+        self._responses: dict[tuple[TenantId, str], str] = {}
+        """Those that the store has not been told of."""
+        chain.told = self._answered
+
+    def _answered(self, response: str, program: ProgramKey) -> None:
+        self._responses[program.tenant, response] = program.program
 
     async def keep(self) -> None:
         """Tells and asks now and then, until cancelled. Without an answer nothing is lost: sums are told, no differences."""
@@ -53,12 +59,12 @@ class Shared:
                 if budget.period == period:
                     budget.spent += total - seen
                     self._told[tenant.id] = period, total
-        fresh_responses = self._chain.fresh()
-        if fresh_responses:
+        if self._responses:
+            told, self._responses = self._responses, {}
             try:
-                await self._store.remember(fresh_responses)
+                await self._store.remember(told)
             except StoreError:
-                self._chain.again(fresh_responses)
+                self._responses = told | self._responses
                 raise
 
     async def find(self, tenant: TenantId, response: str) -> None:

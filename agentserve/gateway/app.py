@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agentserve import __version__
 from agentserve.dashboard import site
@@ -29,6 +30,9 @@ Control and administration. The inference routes are OpenAI's, Anthropic's and v
 know; so does a base URL that begins with `/p/PROGRAM`.
 """
 
+
+Elsewhere = Callable[[Scope, Receive, Send, Visitor], Awaitable[bool]]
+"""Has a control request answered by another gateway; False if it is to be answered here."""
 
 OPEN = frozenset({"/health", "/ready"})
 """For probes, which have no key."""
@@ -57,12 +61,14 @@ class Gateway:
         self.drain = drain
         self._inference = inference
         self._passthrough = passthrough
-        self._control = _control_app(fleet, watching)
+        self.control: ASGIApp = _control_app(fleet, watching)
+        self.elsewhere: Elsewhere | None = None
+        """Who asks the gateway with the brain, where gateways share one."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
         if scope["type"] != "http":
-            await self._control(scope, receive, send)
+            await self.control(scope, receive, send)
             return
         scope, program = scoped(scope)
         try:
@@ -77,7 +83,7 @@ class Gateway:
         if path == "/ready":
             self.drain.check()
         if _is_open(path):
-            await self._control(scope, receive, send)
+            await self.control(scope, receive, send)
             return
         visitor = self.door.enter(scope["headers"])
         if path in PROTOCOLS:
@@ -86,8 +92,8 @@ class Gateway:
         elif path in PASSED:
             with self.drain.request(), self._counted(visitor):
                 await self._passthrough(scope, receive, send, visitor.tenant.passage)
-        else:
-            await self._control({**scope, "state": {"visitor": visitor}}, receive, send)
+        elif self.elsewhere is None or not await self.elsewhere(scope, receive, send, visitor):
+            await self.control({**scope, "state": {"visitor": visitor}}, receive, send)
 
     def _counted(self, visitor: Visitor) -> AbstractContextManager[None]:
         return visitor.tenant.request(self.driver.now(), time.time())

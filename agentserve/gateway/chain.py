@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 from agentserve.gateway.prompt import Prompt, answered
@@ -28,6 +29,8 @@ class Chain:
 
     def __init__(self) -> None:
         self._links: OrderedDict[tuple[TenantId, str], Link] = OrderedDict()
+        self.told: Callable[[str, ProgramKey], None] | None = None
+        """Is told of each new response and its program, where somebody wants to know."""
 
     def find(self, tenant: TenantId, response: str) -> Link | None:
         """The response of that id, if it is known."""
@@ -40,6 +43,8 @@ class Chain:
         """Notes an answer of about `output` tokens to a prompt."""
         marks = answered(prompt.marks[-MAX_MARKS:], response, BYTES_A_TOKEN * output)
         self._put(program.tenant, response, Link(program, marks))
+        if self.told is not None:
+            self.told(response, program)
 
     def to_json(self) -> list[list[str]]:
         """Plain JSON values: tenant, response id and program of each, without its marks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from starlette.types import Receive, Scope, Send
@@ -19,11 +19,12 @@ from agentserve.gateway.request import Request, parse_request
 from agentserve.gateway.tenants.tenant import Tenant
 from agentserve.gateway.virtual.call import VirtualCall
 from agentserve.gateway.virtual.model import VirtualModel
-from scheduler.types import EngineId
+from scheduler.types import EngineId, TenantId
 
 LONGEST_TOKEN = 1024
 """Bytes that no token of any known vocabulary exceeds."""
 
+Recall = Callable[[TenantId, str], Awaitable[None]]
 NO_MODELS: Mapping[str, VirtualModel] = MappingProxyType({})
 
 
@@ -43,14 +44,16 @@ class Inference:
         virtual: Mapping[str, VirtualModel] = NO_MODELS,
         *,
         keyed: bool = False,
+        recall: Recall | None = None,
     ) -> None:
-        """`keyed`: see `Registrar`."""
+        """`keyed`: see `Registrar`. `recall` puts a response that the chain lacks into it, if others know it."""
         self._driver = driver
         self._pools = pools
         self._limits = limits
         self._virtual = virtual
         self._chain = chain
         self._registrar = Registrar(chain, keyed=keyed)
+        self._recall = recall
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, tenant: Tenant, program: str = "") -> None:
         """Handles one request of a tenant, and of the program that its URL names if it names one.
@@ -72,7 +75,11 @@ class Inference:
     ) -> Call | VirtualCall:
         headers, data = await read_post(scope, receive, self._limits.body_bytes)
         passage = tenant.passage
-        request = self._registrar.continued(parse_request(scope["path"], data, passage.salt), tenant.id)
+        request = parse_request(scope["path"], data, passage.salt)
+        previous = request.body.fields.get("previous_response_id")
+        if self._recall is not None and isinstance(previous, str):
+            await self._recall(tenant.id, previous)
+        request = self._registrar.continued(request, tenant.id)
         virtual = self._virtual.get(request.model)
         if virtual is None:
             self._check_pool(request)

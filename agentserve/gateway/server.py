@@ -13,6 +13,7 @@ import uvicorn
 import uvloop
 
 from agentserve.cell.member import Member
+from agentserve.cell.shared import Shared
 from agentserve.config import Config
 from agentserve.dashboard.feed import Feed
 from agentserve.dashboard.routes import watching_routes
@@ -60,8 +61,8 @@ BACKLOG = 2048
 logger = logging.getLogger(__name__)
 
 
-def run(config: Config) -> int:
-    """Serves until interrupted. Returns the process's exit code: 0, or 2 for what its user has to mend."""
+def run(config: Config, listener: socket.socket | None = None) -> int:
+    """Serves until interrupted, on a socket that listens already if there is one. Returns the process's exit code: 0, or 2 for what its user has to mend."""
     try:
         brain = Brain(
             config.policy,
@@ -70,7 +71,7 @@ def run(config: Config) -> int:
         )
         if config.keys is not None:
             load_keys(config.keys)
-        listener = listen(config)
+        listener = listener or listen(config)
     except (StateError, KeysError, OSError) as error:
         logger.error("%s", error)
         return 2
@@ -178,9 +179,12 @@ async def gateway(
     driver.metrics.registry.register(Gauges(fleet))
     chain = Chain()
     tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors.values()]
+    member = recall = None
     if store is not None:
         member = Member(store, config, driver, lambda: list(lives.calls.values()), names, tenants)
-        tasks.append(asyncio.create_task(member.run()))
+        shared = Shared(store, member.name, roster, chain)
+        recall = shared.find
+        tasks += [asyncio.create_task(member.run()), asyncio.create_task(shared.keep())]
     if config.state is not None:
         load_memory(config.state, chain, roster)
         tasks.append(asyncio.create_task(keep_state(config.state, brain.learned, chain, roster)))
@@ -197,8 +201,14 @@ async def gateway(
         drain = Drain()
         feed = Feed(driver, lives, fleet.absent, tuner.notes if tuner else tuple, lambda: drain.begun and drain.empty)
         watching = watching_routes(feed.watch, feed.calls, Stories(config.event_log))
-        inference = Inference(driver, names, config.limits, chain, virtual, keyed=config.keys is not None)
-        yield Gateway(fleet, door, inference, Passthrough(driver, names, config.limits), drain, watching)
+        inference = Inference(
+            driver, names, config.limits, chain, virtual, keyed=config.keys is not None, recall=recall
+        )
+        app = Gateway(fleet, door, inference, Passthrough(driver, names, config.limits), drain, watching)
+        if member is not None:
+            member.attach(app.control, roster.of)
+            app.elsewhere = member.ask
+        yield app
     finally:
         for task in tasks:
             task.cancel()

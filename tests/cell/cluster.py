@@ -4,23 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
-import sys
+import multiprocessing
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import httpx
 
 from agentserve.cell.journal import revive
+from agentserve.config import load
+from agentserve.gateway.server import run
+from agentserve.logs import configure
 from agentserve.state.redis import RedisStore
 from scheduler.brain import Brain
 from scheduler.policy import PRESETS
+from tests.cell.engines import serve
 from tests.redis_fixture import RealRedis, free_port
 
 CELL = "chaos"
 READY_SECONDS = 300
+
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["agentserve.gateway.server", "agentserve.state.redis", "tests.cell.engines"])
+"""Processes of their own that need not import everything anew: a gateway that was killed is soon there again."""
+
+
+def _serve(config: Path, log: Path) -> None:
+    """A gateway, in its process."""
+    with log.open("ab") as out:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
+    chosen = load(config)
+    configure(chosen.log, verbose=True)
+    raise SystemExit(run(chosen))
 
 
 @dataclass
@@ -31,7 +51,7 @@ class GatewayProcess:
     config: Path
     port: int
     log: Path
-    process: subprocess.Popen[bytes] | None = None
+    process: ForkServerProcess | None = None
     deaths: list[float] = field(default_factory=list)
     """When it was killed, by the monotonic clock."""
 
@@ -44,15 +64,14 @@ class GatewayProcess:
         return self.process is not None
 
     def start(self) -> None:
-        command = [sys.executable, "-P", "-m", "agentserve", "serve", "--config", str(self.config), "-v"]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        self.process = FORKS.Process(target=_serve, args=(self.config, self.log), daemon=True)
+        self.process.start()
 
     def kill(self) -> None:
         assert self.process is not None
         self.deaths.append(time.monotonic())
         self.process.kill()
-        self.process.wait()
+        self.process.join()
         self.process = None
 
     def standing(self) -> str:
@@ -116,11 +135,10 @@ def cluster(
     (folder / "redis").mkdir()
     redis = RealRedis(folder / "redis")
     redis.start()
-    serving = subprocess.Popen(
-        [sys.executable, "-P", "-m", "tests.cell.engines", str(engines), str(speed)], stdout=subprocess.PIPE, text=True
-    )
-    assert serving.stdout is not None
-    urls = [serving.stdout.readline().strip() for _ in range(engines)]
+    ours, theirs = FORKS.Pipe(duplex=False)
+    serving = FORKS.Process(target=serve, args=(engines, speed, theirs), daemon=True)
+    serving.start()
+    urls = ours.recv()
     found = Cluster(
         redis, [_gateway(folder, n, urls, redis_port or redis.port, settings) for n in range(gateways)], urls
     )
@@ -134,7 +152,7 @@ def cluster(
             if gateway.alive:
                 gateway.kill()
         serving.kill()
-        serving.wait()
+        serving.join()
         redis.stop()
 
 

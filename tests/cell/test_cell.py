@@ -165,3 +165,24 @@ async def test_calls_of_a_gateway_that_is_gone_are_cancelled() -> None:
         following._link.close()
         await eventually(lambda: balanced(leader), "that the call is given up", 30.0)
         call.cancel()
+
+
+async def test_what_only_the_brain_knows_can_be_asked_of_any_gateway() -> None:
+    async with cell(2) as world:
+        leader = await world.settle()
+        (part,) = world.others(leader)
+        await part.ask("p")
+        await eventually(lambda: balanced(leader), "the end of the call")
+        listed = (await part.client.get("/agentserve/v1/programs")).json()["programs"]
+        assert [program["id"] for program in listed] == ["p"]
+        assert (await part.client.get("/agentserve/v1/programs/q")).status_code == 404
+        hint = await part.client.post("/agentserve/v1/programs/p/hints", json={"remaining_calls": 3})
+        assert hint.status_code == 200
+        assert leader.driver.brain.programs[key("p")].remaining_calls == 3
+        assert (await part.client.delete("/agentserve/v1/programs/p")).json() == {"ended": "p"}
+        assert not leader.driver.brain.programs
+        leader.cable.cut = part.cable.cut = True
+        await eventually(lambda: part.driver.standing == "none", "no brain", 30.0)
+        without = await part.client.get("/agentserve/v1/programs")
+        assert without.status_code == 503
+        assert without.json()["error"]["code"] == "no_brain"

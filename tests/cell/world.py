@@ -52,9 +52,9 @@ class Part:
     def driver(self) -> Driver:
         return self.app.driver
 
-    async def ask(self, program: str, **fields: object) -> httpx.Response:
+    async def ask(self, program: str, text: str = "hi") -> httpx.Response:
         headers = {"x-agentserve-program": program}
-        answer = await self.client.post(CHAT, json=chat(**fields), headers=headers, timeout=30)
+        answer = await self.client.post(CHAT, json=chat(text), headers=headers, timeout=30)
         assert answer.status_code == 200, answer.text
         return answer
 
