@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from agentserve.dashboard.recorded import app
 from agentserve.gateway.tenants.keys import Role, changing
@@ -22,8 +22,9 @@ async def live(page: Page) -> None:
     await expect(page.locator("#status")).to_have_text("live")
 
 
-def row(page: Page, name: str) -> object:
-    return page.get_by_role("option", name=name)
+def rows(page: Page) -> Locator:
+    """The programs in sight."""
+    return page.locator("#timeline").get_by_role("option")
 
 
 async def post(w: World, program: str = "run/7") -> str:
@@ -44,7 +45,7 @@ async def test_a_program_appears_and_a_click_shows_its_calls_and_their_story(tmp
     async with world(event_log=str(log)) as w, opened(w.url) as page:
         await live(page)
         call = await post(w)
-        await page.get_by_role("option", name="run/7, gap").click()
+        await page.locator("#timeline").get_by_role("option", name="run/7, gap").click()
         details = page.get_by_role("complementary")
         await expect(details).to_contain_text("Program run/7")
         await expect(details).to_contain_text("it did not have to wait")
@@ -70,7 +71,7 @@ async def test_what_clients_name_is_never_markup() -> None:
     async with world() as w, opened(w.url) as page:
         await live(page)
         await post(w, evil)
-        await page.get_by_role("option", name=evil).click()
+        await page.locator("#timeline").get_by_role("option", name=evil).click()
         await expect(page.locator("#details-title")).to_have_text(f"Program {evil}")
         assert await page.locator("img").count() == 0
 
@@ -80,10 +81,10 @@ async def test_programs_are_searched_and_chosen_by_state() -> None:
         await live(page)
         for name in ("alpha", "beta"):
             await post(w, name)
-        await expect(page.get_by_role("option")).to_have_count(2)
+        await expect(rows(page)).to_have_count(2)
         await page.keyboard.press("/")
         await page.keyboard.type("alp")
-        await expect(page.get_by_role("option")).to_have_count(1)
+        await expect(rows(page)).to_have_count(1)
         await page.locator("#state").select_option("queued")
         await expect(page.locator(".empty")).to_have_text("No program is like that now.")
 
@@ -92,7 +93,7 @@ async def test_the_keyboard_reaches_everything_and_every_element_has_a_name_and_
     async with world() as w, opened(w.url) as page:
         await live(page)
         await post(w)
-        await expect(page.get_by_role("option")).to_have_count(1)
+        await expect(rows(page)).to_have_count(1)
         await page.locator("#play").click()
         expected = await page.evaluate(
             """() => [...document.querySelectorAll("a, button, input, select, [tabindex='0']")]
@@ -119,11 +120,11 @@ async def test_a_program_is_opened_and_closed_by_keys_alone() -> None:
         await live(page)
         await post(w, "first")
         await post(w, "second")
-        await expect(page.get_by_role("option")).to_have_count(2)
+        await expect(rows(page)).to_have_count(2)
         await page.locator("#timeline").focus()
         await page.keyboard.press("ArrowDown")
         await page.keyboard.press("ArrowDown")
-        await expect(page.get_by_role("option", selected=True)).to_have_count(1)
+        await expect(page.locator("#timeline").get_by_role("option", selected=True)).to_have_count(1)
         await page.keyboard.press("Enter")
         await expect(page.locator("#details-title")).to_have_text("Program second")
         await expect(page.locator("#details-title")).to_be_focused()
@@ -139,21 +140,21 @@ async def test_time_can_be_stopped_and_let_go_on() -> None:
         stopped = await page.locator("#clock").text_content()
         await post(w)
         await expect(page.locator("#clock")).not_to_have_text(stopped or "")
-        assert await page.get_by_role("option").count() == 0, "what came later is not shown"
+        assert await rows(page).count() == 0, "what came later is not shown"
         await page.get_by_role("button", name="Now").click()
-        await expect(page.get_by_role("option")).to_have_count(1)
+        await expect(rows(page)).to_have_count(1)
 
 
 async def test_a_feed_that_breaks_is_told_and_found_again() -> None:
     async with world() as w, opened(w.url) as page:
         await live(page)
         await post(w)
-        await expect(page.get_by_role("option")).to_have_count(1)
+        await expect(rows(page)).to_have_count(1)
         w.app.drain.begun = True
         await expect(page.locator("#status")).to_contain_text("trying again")
         w.app.drain.begun = False
         await live(page)
-        await expect(page.get_by_role("option")).to_have_count(1)
+        await expect(rows(page)).to_have_count(1)
 
 
 async def test_a_gateway_with_keys_asks_for_one(tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ async def test_a_recorded_log_is_shown_with_a_slider_through_its_time(tmp_path: 
         await post(w)
     async with serve(app(log)) as url, opened(url) as page:
         await expect(page.locator("#status")).to_have_text("a recording")
-        await page.get_by_role("option", name="run/7, gap").click()
+        await page.locator("#timeline").get_by_role("option", name="run/7, gap").click()
         await expect(page.locator("#details")).to_contain_text("it did not have to wait")
         await page.keyboard.press("Escape")
         await page.locator("#time").focus()

@@ -77,6 +77,7 @@ function chosen() {
 function list() {
   const programs = chosen();
   timeline.list(programs);
+  listed = programs.length;
   const untold = store.figures.more.value(clock.time) ?? 0;
   say(find("shown"), `${programs.length.toLocaleString("en")} shown${untold ? `, ${untold.toLocaleString("en")} more are there` : ""}`);
   const filtered = ["search", "tenant", "engine", "state"].some((name) => find(name).value);
@@ -119,6 +120,8 @@ function options(name, values) {
   for (const value of values) if (!known.has(value)) select.append(make("option", { value }, value));
 }
 
+let drawn = ""; // what the timeline's picture was made of
+let listed = 0;
 const due = { picture: 0, figures: 0, charts: 0 };
 
 function draw(now) {
@@ -131,7 +134,11 @@ function draw(now) {
     figures();
   }
   const { from, to } = span();
-  timeline.draw(clock.time, from, to, colours);
+  const { clientWidth, clientHeight, scrollTop } = timeline.element;
+  const pixels = Math.round((2 * clientWidth * clock.time) / (to - from)); // what moves by less than half of one is not seen
+  const stamp = [store.version, pixels, to - from, clientWidth, clientHeight, scrollTop, timeline.selected?.key, listed, colours.text].join();
+  if (stamp !== drawn) timeline.draw(clock.time, from, to, colours);
+  drawn = stamp;
   if (now >= due.charts) {
     due.charts = now + CHARTS;
     for (const [chart, series] of charts) chart.draw(series(), Math.max(from, store.start ?? from), Math.min(to, clock.time), colours);
@@ -139,7 +146,10 @@ function draw(now) {
   }
 }
 
-const soon = () => Object.assign(due, { picture: 0, figures: 0, charts: 0 });
+function soon() {
+  drawn = "";
+  Object.assign(due, { picture: 0, figures: 0, charts: 0 });
+}
 
 // --- what one does ---------------------------------------------------------------------------------------------------
 
