@@ -50,7 +50,7 @@ class Inference:
         self._limits = limits
         self._virtual = virtual
         self._chain = chain
-        self._registrar = Registrar(chain, keyed=keyed)
+        self._registrar = Registrar(chain, limits.remembered, keyed=keyed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, tenant: Tenant, program: str = "") -> None:
         """Handles one request of a tenant, and of the program that its URL names if it names one.
