@@ -239,6 +239,8 @@ class Limits(Section):
     """How long a call may take, waiting included."""
     drain: Duration = 30.0
     """How long calls under way have when the gateway is told to stop."""
+    remembered: Count = 50_000
+    """Programs that accounts are kept of, and prompts by which later calls find theirs; the oldest go first."""
 
 
 class Faults(Section):

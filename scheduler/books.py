@@ -11,7 +11,7 @@ import math
 from scheduler.account import footprint
 from scheduler.learned import Learned
 from scheduler.state import Call, EngineState, EngineStatus, Program
-from scheduler.types import CallId, EngineId, ProgramKey, Seconds
+from scheduler.types import CallId, EngineId, ProgramKey, Seconds, TenantId, Tokens
 
 
 class Books:
@@ -87,13 +87,21 @@ class Books:
         self.set_growth(program, engine)
 
     def set_growth(self, program: Program, engine: EngineState) -> None:
-        """Counts anew what a member is expected still to grow by."""
+        """Counts anew what a member holds, and what it is expected still to grow by."""
         reached = program.context
         for call in program.calls.values():
             reached = max(reached, call.reached)
         peak = self.learned.expected_peak(program.key.tenant, program.workflow, reached)
-        engine.growth += peak - reached - program.growth
-        program.growth = peak - reached
+        self._count(program, engine, peak - reached, reached + (peak - reached) // 2)
+
+    def _count(self, program: Program, engine: EngineState, growth: Tokens, claim: Tokens) -> None:
+        """Replaces what a member counts for in the engine's sums."""
+        tenant = program.key.tenant
+        engine.growth += growth - program.growth
+        engine.claims[tenant] = engine.claims.get(tenant, 0) + claim - program.claim
+        if not engine.claims[tenant]:
+            del engine.claims[tenant]
+        program.growth, program.claim = growth, claim
 
     def first_token(self, call: Call, now: Seconds) -> None:
         """The call's prefill is done."""
@@ -128,8 +136,7 @@ class Books:
             return
         del engine.members[program.key]
         engine.account.drop(program.key)
-        engine.growth -= program.growth
-        program.growth = 0
+        self._count(program, engine, 0, 0)
         program.survives = engine.written + engine.free + engine.spec.offload_tokens - program.context
         program.member = program.marked = False
         self.roomier.add(engine.id)
@@ -170,6 +177,12 @@ class Books:
             assert name in engine.account, f"running call {name} is not in the account"
         growth = sum(program.growth for program in engine.members.values())
         assert engine.growth == growth, f"{engine.id}: growth {engine.growth} is not its members' {growth}"
+        claims: dict[TenantId, Tokens] = {}
+        for key, program in engine.members.items():
+            claims[key.tenant] = claims.get(key.tenant, 0) + program.claim
+        assert engine.claims == {tenant: tokens for tenant, tokens in claims.items() if tokens}, (
+            f"{engine.id}: claims {engine.claims} are not its members' {claims}"
+        )
         backlog = sum(call.uncached for call in engine.running.values() if call.first_token is None)
         assert engine.backlog == backlog, f"{engine.id}: backlog {engine.backlog} is not its calls' {backlog}"
         if not engine.running and not engine.members:

@@ -14,6 +14,9 @@ from scheduler.line import Line
 from scheduler.state import Call, EngineState
 from scheduler.types import CallId, EngineId, Seconds
 
+BEHIND = 10**9
+"""What a call's priority in its engine is raised by, which puts it behind, if it stands behind other tenants'."""
+
 
 class Gate:
     """The waiting line, and the only way onto an engine."""
@@ -49,14 +52,23 @@ class Gate:
             if not call.aged:
                 engines = [engine for engine in engines if engine.id in open_engines]
             if engines:
-                engine = self._place(call, engines)
-                if call.aged or policies.admission.verdict(view, call, engine) is Verdict.ADMIT:
+                engine = self._entrance(call, engines)
+                if engine is not None:
                     self.line.leave(call)
                     self._dispatch(call, engine)
                 else:
                     open_engines.difference_update(offered.id for offered in engines)
             if not open_engines:
                 break
+
+    def _entrance(self, call: Call, engines: Sequence[EngineState]) -> EngineState | None:
+        """Where the call may go now, if anywhere."""
+        policies, view = self._desk.policies, self._desk.view
+        view.kept = policies.fairness.keeps(view, call)
+        engine = self._place(call, engines)
+        admitted = call.aged or policies.admission.verdict(view, call, engine) is Verdict.ADMIT
+        view.kept = 0
+        return engine if admitted else None
 
     def follow(self, rulings: Iterable[Ruling]) -> None:
         """Carries out what an overseer has decided on whole programs."""
@@ -158,7 +170,7 @@ class Gate:
         self._put_on(call, engine, view.now)
         if engine.spec.retention and not program.ending:
             call.ttl = policies.retention.at_dispatch(view, call, engine)
-        priority = policies.order.priority(view, call)
+        priority = policies.order.priority(view, call) + BEHIND * policies.fairness.behind(view, call)
         program.pin_until = 0.0
         waited = view.now - call.arrived
         self._desk.actions.append(

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 
+from scheduler.fairness.base import Fairness
 from scheduler.order.base import Order
 from scheduler.registry import Policies
 from scheduler.state import Call
@@ -53,7 +54,7 @@ class Line:
         lines = {name: deque(_ordered(calls, policies.order, view)) for name, calls in tenants.items()}
         yield from aged
         while lines:
-            tenant = min(lines, key=lambda name: (_tier(view, name), policies.fairness.turn(view, lines[name][0])))
+            tenant = min(lines, key=lambda name: _turn(lines[name][0], policies.fairness, view))
             yield lines[tenant].popleft()
             if not lines[tenant]:
                 del lines[tenant]
@@ -106,6 +107,10 @@ class Line:
 
 def _tier(view: View, tenant: TenantId) -> int:
     return view.tiers.get(tenant, 0)
+
+
+def _turn(call: Call, fairness: Fairness, view: View) -> tuple[float, ...]:
+    return _tier(view, call.program.key.tenant), fairness.behind(view, call), fairness.turn(view, call)
 
 
 def _ordered(calls: Sequence[Call], order: Order, view: View) -> tuple[Call, ...]:

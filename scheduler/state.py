@@ -9,7 +9,7 @@ from enum import Enum
 from operator import attrgetter
 
 from scheduler.account import Account, Footprint, footprint
-from scheduler.types import CallId, EngineId, EngineSpec, PrefixMark, ProgramKey, Seconds, Tokens
+from scheduler.types import CallId, EngineId, EngineSpec, PrefixMark, ProgramKey, Seconds, TenantId, Tokens
 from scheduler.workflows import Answered, StageKey
 
 
@@ -45,6 +45,8 @@ class Program:
     """Tokens of its latest context, prompt and answer."""
     growth: Tokens = 0
     """Tokens it is expected still to grow by, as counted in its engine's `growth`."""
+    claim: Tokens = 0
+    """Tokens of its context at the end of its calls, and half its `growth`, as counted in its engine's `claims`."""
     peak: Tokens = 0
     served: int = 0
     gap_since: Seconds | None = None
@@ -143,6 +145,8 @@ class EngineState:
     members: dict[ProgramKey, Program] = field(default_factory=dict)
     growth: Tokens = 0
     """What the members are expected still to grow by."""
+    claims: dict[TenantId, Tokens] = field(default_factory=dict)
+    """What the members of each tenant claim of its memory, prefixes that they share counted for each of them."""
     backlog: Tokens = 0
     """Uncached prompt tokens of calls that were sent and have no first token yet."""
     written: Tokens = 0

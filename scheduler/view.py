@@ -26,6 +26,8 @@ class View:
     """Shares of tenants under contention, of those that were told; 1 for the others."""
     tiers: Mapping[TenantId, int] = field(default_factory=dict)
     """Strict tiers of tenants, of those that were told; 0 for the others. Calls of a smaller one go first."""
+    kept: Tokens = 0
+    """What the call that is judged has to leave free on an engine, for other tenants."""
 
     def prefill_seconds(self, engine: EngineState, tokens: Tokens) -> Seconds:
         """How long the engine takes to prefill that many uncached tokens."""

@@ -101,8 +101,6 @@ class Supervisor:
             else:
                 self.state = State.UP
                 self.problem = ""
-                models = ", ".join(spec.models)
-                self._progress(f"engine {self.engine.name} is up: {models}, {spec.kv_tokens} tokens of KV")
                 return spec
 
     async def _rest(self, wait: Seconds) -> None:

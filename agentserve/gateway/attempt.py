@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from agentserve.config import Limits
 from agentserve.engines.base import Engine, EngineError, Reply, Room, Take
 from agentserve.gateway.answer import BadAnswerError
 from agentserve.gateway.driver import Driver, Ticket
+from agentserve.gateway.exchange import whole_body
 from agentserve.gateway.faults.watchdog import Watchdog
 from agentserve.gateway.interrupt import CallInterruptedError, Cause
 from agentserve.gateway.request import Request
@@ -77,14 +79,11 @@ class Attempt:
         try:
             if self._request.stream:
                 watchdog.expect(self._limits.first_byte, Cause.UNHEARD)
-            reply = await self._engine.open(self._request.path, headers, body)
-            try:
+            async with aclosing(await self._engine.open(self._request.path, headers, body)) as reply:
                 if reply.status == 200 and self._request.stream:
                     await self._relay(reply, pass_on, watchdog)
                     return None
                 return await self._read(reply)
-            finally:
-                await reply.aclose()
         finally:
             watchdog.close()
 
@@ -150,23 +149,6 @@ class Attempt:
 
     def _failed(self, reason: FailureReason, what: str) -> AttemptFailedError:
         return AttemptFailedError(reason, f"engine {self._engine.name}: {what}")
-
-
-async def whole_body(reply: Reply, limit: int) -> bytes:
-    """An answer in one piece.
-
-    Raises:
-        BadAnswerError: it is longer than `limit` bytes.
-        EngineError: the connection broke.
-    """
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in reply.chunks():
-        size += len(piece)
-        if size > limit:
-            raise BadAnswerError(f"its answer is longer than {limit} bytes (limits.answer_bytes)")
-        pieces.append(piece)
-    return b"".join(pieces)
 
 
 class _Progress:

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentserve.gateway.errors import ApiError, unknown_model
 from agentserve.gateway.fleet import Fleet
-from agentserve.gateway.ledger import Account
 from agentserve.gateway.tenants.door import Visitor
 from agentserve.gateway.workflows import WorkflowReport, report_workflows
 from scheduler.events import HintGiven, ProgramEnded, ToolEnded, ToolStarted
@@ -108,6 +107,14 @@ class ModelList(BaseModel):
 def control_routes(fleet: Fleet) -> APIRouter:
     """The routes, for an application of FastAPI."""
     router = APIRouter()
+    _add_state(router, fleet)
+    _add_models(router, fleet)
+    _add_programs(router, fleet)
+    return router
+
+
+def _add_state(router: APIRouter, fleet: Fleet) -> None:
+    """How the gateway and its engines are."""
     driver = fleet.driver
     operators = [Depends(operator)]
 
@@ -127,17 +134,6 @@ def control_routes(fleet: Fleet) -> APIRouter:
     async def metrics() -> Response:
         return Response(generate_latest(driver.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    @router.get("/v1/models", summary="The models of all pools, and virtual ones")
-    async def models() -> ModelList:
-        cards = [_card(fleet, model) for model in fleet.models]
-        return ModelList(data=cards, first_id=cards[0].id, last_id=cards[-1].id)
-
-    @router.get("/v1/models/{model:path}", summary="One model")
-    async def model_card(model: str) -> ModelCard:
-        if model not in fleet.models:
-            raise unknown_model(model, list(fleet.models))
-        return _card(fleet, model)
-
     @router.get("/agentserve/v1/engines", summary="Engines, their state and what they can do", dependencies=operators)
     async def engines() -> JSONResponse:
         return JSONResponse({"engines": [asdict(report) for report in fleet.report()]})
@@ -149,6 +145,24 @@ def control_routes(fleet: Fleet) -> APIRouter:
     )
     async def workflows() -> dict[str, list[WorkflowReport]]:
         return {"workflows": report_workflows(driver.workflows, driver.brain.learned.stages)}
+
+
+def _add_models(router: APIRouter, fleet: Fleet) -> None:
+    @router.get("/v1/models", summary="The models of all pools, and virtual ones")
+    async def models() -> ModelList:
+        cards = [_card(fleet, model) for model in fleet.models]
+        return ModelList(data=cards, first_id=cards[0].id, last_id=cards[-1].id)
+
+    @router.get("/v1/models/{model:path}", summary="One model")
+    async def model_card(model: str) -> ModelCard:
+        if model not in fleet.models:
+            raise unknown_model(model, list(fleet.models))
+        return _card(fleet, model)
+
+
+def _add_programs(router: APIRouter, fleet: Fleet) -> None:
+    """What programs are there, and what clients may say of theirs."""
+    driver = fleet.driver
 
     @router.get(
         "/agentserve/v1/programs",
@@ -164,21 +178,21 @@ def control_routes(fleet: Fleet) -> APIRouter:
         visitor = _visitor(request)
         whose = tenant if visitor.admin else _whose(visitor, tenant)
         listed = sorted(driver.brain.programs.values(), key=lambda program: program.rank)
-        shown = [report(program) for program in listed if whose in (None, program.key.tenant)][:limit]
-        return ProgramList(programs=shown, ended=ended_programs(whose, limit)) if ended else ProgramList(programs=shown)
+        shown = [_report(fleet, program) for program in listed if whose in (None, program.key.tenant)][:limit]
+        return ProgramList(programs=shown, ended=_ended(fleet, whose, limit)) if ended else ProgramList(programs=shown)
 
     @router.get("/agentserve/v1/programs/{program:path}", summary="One program")
     async def program_report(request: Request, program: str, tenant: TenantName = None) -> ProgramReport:
-        return report(known(request, tenant, program))
+        return _report(fleet, _known(fleet, request, tenant, program))
 
     @router.delete("/agentserve/v1/programs/{program:path}", summary="No more calls come from this program")
     async def end_program(request: Request, program: str, tenant: TenantName = None) -> dict[str, str]:
-        driver.handle(ProgramEnded(driver.now(), known(request, tenant, program).key))
+        driver.handle(ProgramEnded(driver.now(), _known(fleet, request, tenant, program).key))
         return {"ended": program}
 
     @router.post("/agentserve/v1/programs/{program:path}/hints", summary="What the agent knows of what comes next")
     async def give_hints(request: Request, program: str, hints: Hints, tenant: TenantName = None) -> dict[str, str]:
-        key = known(request, tenant, program).key
+        key = _known(fleet, request, tenant, program).key
         if hints.tool_started is not None:
             driver.handle(ToolStarted(driver.now(), key, hints.tool_started))
         if hints.tool_ended:
@@ -187,28 +201,27 @@ def control_routes(fleet: Fleet) -> APIRouter:
             driver.handle(HintGiven(driver.now(), key, hints.remaining_calls, hints.expected_gap))
         return {"program": program}
 
-    def report(program: Program) -> ProgramReport:
-        return _report(program, driver.now(), fleet.ledger.account(program.key))
 
-    def ended_programs(whose: str | None, limit: int) -> list[EndedReport]:
-        over = (
-            (key, account)
-            for key, account in fleet.ledger.latest()
-            if whose in (None, key.tenant) and key not in driver.brain.programs
-        )
-        return [
-            EndedReport(id=key.program, tenant=key.tenant, account=AccountReport.model_validate(account))
-            for key, account in islice(over, limit)
-        ]
+def _ended(fleet: Fleet, whose: str | None, limit: int) -> list[EndedReport]:
+    """The latest of a tenant's programs that have ended; of all tenants' where none is named."""
+    over = (
+        (key, account)
+        for key, account in fleet.ledger.latest()
+        if whose in (None, key.tenant) and key not in fleet.driver.brain.programs
+    )
+    return [
+        EndedReport(id=key.program, tenant=key.tenant, account=AccountReport.model_validate(account))
+        for key, account in islice(over, limit)
+    ]
 
-    def known(request: Request, tenant: str | None, program: str) -> Program:
-        key = ProgramKey(_whose(_visitor(request), tenant), program)
-        if key not in driver.brain.programs:
-            message = f"no program {program!r} is known; it has ended, or has made no call yet"
-            raise ApiError(404, message, param="program", code="program_not_found")
-        return driver.brain.programs[key]
 
-    return router
+def _known(fleet: Fleet, request: Request, tenant: str | None, program: str) -> Program:
+    """Raises `ApiError` 404 if there is no such program of the tenant's."""
+    found = fleet.driver.brain.programs.get(ProgramKey(_whose(_visitor(request), tenant), program))
+    if found is None:
+        message = f"no program {program!r} is known; it has ended, or has made no call yet"
+        raise ApiError(404, message, param="program", code="program_not_found")
+    return found
 
 
 def _visitor(request: Request) -> Visitor:
@@ -233,7 +246,8 @@ def _card(fleet: Fleet, model: str) -> ModelCard:
     return ModelCard(id=model, display_name=model, max_model_len=fleet.max_model_len(model))
 
 
-def _report(program: Program, now: Seconds, account: Account) -> ProgramReport:
+def _report(fleet: Fleet, program: Program) -> ProgramReport:
+    now = fleet.driver.now()
     running = sum(call.engine is not None for call in program.calls.values())
     return ProgramReport(
         id=program.key.program,
@@ -248,5 +262,5 @@ def _report(program: Program, now: Seconds, account: Account) -> ProgramReport:
         context_tokens=program.context,
         gap_seconds=None if program.gap_since is None else now - program.gap_since,
         pinned_seconds=max(0.0, program.pin_until - now),
-        account=AccountReport.model_validate(account),
+        account=AccountReport.model_validate(fleet.ledger.account(program.key)),
     )

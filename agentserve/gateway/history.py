@@ -8,8 +8,6 @@ from typing import NamedTuple
 from agentserve.gateway.prompt import Prompt
 from scheduler.types import PrefixMark, ProgramKey, TenantId
 
-MAX_ANCHORS = 65_536
-"""Prompts remembered; the least recently used goes first."""
 MAX_TWINS = 64
 """Programs remembered that sent the same prompt."""
 
@@ -32,7 +30,9 @@ class History:
     calls are given out in turn, so that each gets one, and from there on the longest match tells them apart.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        """Of more than `most` prompts, the least recently used is forgotten."""
+        self._most = most
         self._anchors: OrderedDict[tuple[TenantId, int], list[_Earlier]] = OrderedDict()
 
     def find(self, prompt: Prompt, tenant: TenantId) -> ProgramKey | None:
@@ -56,7 +56,7 @@ class History:
         if earlier not in twins:
             twins.append(earlier)
         del twins[:-MAX_TWINS]
-        if len(self._anchors) > MAX_ANCHORS:
+        if len(self._anchors) > self._most:
             self._anchors.popitem(last=False)
 
     def _give_out(self, anchor: tuple[TenantId, int], earlier: _Earlier) -> None:

@@ -35,11 +35,13 @@ class Identity:
 class Registrar:
     """Tells whose each call is. Ids mean something within their tenant only."""
 
-    def __init__(self, chain: Chain, *, keyed: bool = False) -> None:
-        """`keyed`: tenants are told apart, so that one may not go on from a response that is not known to be its own."""
+    def __init__(self, chain: Chain, remembered: int, *, keyed: bool = False) -> None:
+        """`remembered` is how many prompts are; `keyed`: tenants are told apart, so that one may not go on from a response
+        that is not known to be its own.
+        """
         self._chain = chain
         self._keyed = keyed
-        self._history = History()
+        self._history = History(remembered)
 
     def continued(self, request: Request, tenant: TenantId = DEFAULT_TENANT) -> Request:
         """The request with its whole prompt, where the beginning is an earlier response that the engine has kept.

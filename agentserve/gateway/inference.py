@@ -52,7 +52,7 @@ class Inference:
         self._limits = limits
         self._virtual = virtual
         self._chain = chain
-        self._registrar = Registrar(chain, keyed=keyed)
+        self._registrar = Registrar(chain, limits.remembered, keyed=keyed)
         self._recall = recall
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, tenant: Tenant, program: str = "") -> None:

@@ -11,8 +11,6 @@ from agentserve.gateway.metrics import Metrics
 from scheduler.types import ProgramKey, Seconds, Tokens, Usage
 from workloads.traces.recording import CallStatus
 
-MAX_ACCOUNTS = 50_000
-"""Programs remembered; the one whose last call ended first goes first."""
 PER_TOKENS = 1_000_000
 """Tokens that a price is for."""
 
@@ -63,9 +61,12 @@ FREE = Price()
 class Ledger(Watcher):
     """The accounts of recent programs, those that have ended included."""
 
-    def __init__(self, prices: Mapping[str, Price], metrics: Metrics) -> None:
-        """`prices` are by model; a model that is not in it is free."""
+    def __init__(self, prices: Mapping[str, Price], metrics: Metrics, most: int) -> None:
+        """`prices` are by model; a model that is not in it is free. Of more than `most` programs, the one whose last
+        call ended first is forgotten.
+        """
         self._prices = prices
+        self._most = most
         self._metrics = metrics
         self._accounts: OrderedDict[ProgramKey, Account] = OrderedDict()
 
@@ -103,5 +104,5 @@ class Ledger(Watcher):
             account.output_tokens += usage.output
         self._metrics.count_cost(life.arrival.model, life.on_engines, cost)
         self._accounts.move_to_end(program)
-        if len(self._accounts) > MAX_ACCOUNTS:
+        if len(self._accounts) > self._most:
             self._accounts.popitem(last=False)

@@ -11,9 +11,10 @@ from starlette.types import Receive, Scope, Send
 from agentserve.config import Limits
 from agentserve.engines.base import Engine, EngineError
 from agentserve.gateway.answer import BadAnswerError
-from agentserve.gateway.attempt import WholeAnswer, whole_body
+from agentserve.gateway.attempt import WholeAnswer
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.errors import ApiError, unknown_model
+from agentserve.gateway.exchange import ask
 from agentserve.gateway.ids import Headers
 from agentserve.gateway.inference import ClientGoneError, read_post
 from agentserve.gateway.interrupt import CallInterruptedError, Cause, Interruptible
@@ -108,11 +109,7 @@ class Passthrough:
     async def _exchange(self, engine: Engine, path: str, headers: dict[str, str], content: bytes) -> WholeAnswer:
         self._running[engine.name] += 1
         try:
-            reply = await engine.open(path, headers, content)
-            try:
-                body = await whole_body(reply, self._limits.answer_bytes)
-            finally:
-                await reply.aclose()
+            reply, body = await ask(engine, path, content, headers, self._limits.answer_bytes)
         finally:
             self._running[engine.name] -= 1
         if reply.status != 200 and not 400 <= reply.status < 500:

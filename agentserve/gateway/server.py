@@ -110,23 +110,25 @@ async def _serve(config: Config, brain: Brain, listener: socket.socket) -> None:
     async with gateway(config, brain, build_engines(config, default_logs())) as app:
         _spare_garbage_collection()
         logger.info("listening on http%s://%s, policy %s", "s" if config.tls else "", config.listen, brain.policy.name)
-        await DrainingServer(
-            uvicorn.Config(
-                app,
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                ws="none",
-                timeout_keep_alive=KEEP_ALIVE,
-                timeout_graceful_shutdown=CLOSING,
-                ssl_certfile=config.tls.certificate if config.tls else None,
-                ssl_keyfile=config.tls.key if config.tls else None,
-            ),
-            app.drain,
-            config.limits.drain,
-        ).serve(sockets=[listener])
+        await http_server(config, app).serve(sockets=[listener])
+
+
+def http_server(config: Config, app: Gateway) -> DrainingServer:
+    """The server in front of the application."""
+    settings = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=CLOSING,
+        ssl_certfile=config.tls.certificate if config.tls else None,
+        ssl_keyfile=config.tls.key if config.tls else None,
+    )
+    return DrainingServer(settings, app.drain, config.limits.drain)
 
 
 def _spare_garbage_collection() -> None:
@@ -152,7 +154,8 @@ async def gateway(
     log = EventLog(config.event_log, brain) if config.event_log else None
     metrics = Metrics()
     recorder = Recorder(config.record, metrics.registry) if config.record else None
-    ledger = Ledger({model: Price(**price.model_dump()) for model, price in config.prices.items()}, metrics)
+    prices = {model: Price(**price.model_dump()) for model, price in config.prices.items()}
+    ledger = Ledger(prices, metrics, config.limits.remembered)
     roster = Roster(config)
     watchers = [metrics, ledger, Meter(roster), *([recorder] if recorder else ())]
     lives = Lives([*watchers, *([CallLines()] if config.log.calls else ())])

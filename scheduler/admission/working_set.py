@@ -47,8 +47,8 @@ class WorkingSet:
         if len(engine.running) >= engine.spec.max_num_seqs:
             return Verdict.STOP
         room = self.limit * engine.account.capacity + engine.spec.offload_tokens
-        wanted = engine.account.capacity - engine.free + view.needs(call, engine)
-        if not call.program.served:
+        wanted = engine.account.capacity - engine.free + view.needs(call, engine) + view.kept
+        if not call.program.served or view.kept:
             wanted += int(self.growth * (engine.growth + view.growth_after(call)))
         return Verdict.ADMIT if wanted <= room else Verdict.STOP
 

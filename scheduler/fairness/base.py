@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Protocol
 
 from scheduler.state import Call
+from scheduler.types import Tokens
 from scheduler.view import View
 
 
@@ -15,5 +16,13 @@ class Fairness(Protocol):
     """Turns change while calls wait: tenants are asked for theirs anew for each call that may go."""
 
     def turn(self, view: View, call: Call) -> float:
-        """The tenant's turn: calls with a smaller one go before all others."""
+        """The tenant's turn: calls with a smaller one go before all others that are or are not behind as they are."""
+        ...
+
+    def behind(self, view: View, call: Call) -> bool:
+        """Whether the call stands behind all tenants' that are not, here and inside the engines."""
+        ...
+
+    def keeps(self, view: View, call: Call) -> Tokens:
+        """What the call has to leave free on an engine for calls of other tenants that may come."""
         ...

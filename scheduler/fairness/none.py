@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from scheduler.state import Call
+from scheduler.types import Tokens
 from scheduler.view import View
 
 
@@ -17,3 +18,9 @@ class NoFairness:
 
     def turn(self, view: View, call: Call) -> float:
         return 0.0
+
+    def behind(self, view: View, call: Call) -> bool:
+        return False
+
+    def keeps(self, view: View, call: Call) -> Tokens:
+        return 0

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
+from scheduler.fairness.memory_shares import MemoryShares
 from scheduler.listener import Listener
 from scheduler.state import Call, EngineState
-from scheduler.types import CallId, TenantId, Usage
+from scheduler.types import CallId, TenantId, Tokens, Usage
 from scheduler.view import View
 
 Price: TypeAlias = Callable[[TenantId], float]
@@ -32,6 +33,11 @@ class Clients:
         """For prompts, and for the output of calls that have ended."""
         self._waiting: dict[TenantId, set[CallId]] = {}
         self._running: dict[TenantId, dict[CallId, Call]] = {}
+
+    @property
+    def waiting(self) -> set[TenantId]:
+        """Clients with calls waiting."""
+        return {client for client, calls in self._waiting.items() if calls}
 
     def counter(self, client: TenantId, price: Price) -> float:
         """v_u now, with the output so far of its running calls at the client's price of a token."""
@@ -71,6 +77,8 @@ class VirtualTokenCounter(Listener):
         prompt_weight: w_in, for each prompt token.
         output_weight: w_out, for each output token.
         cached_weight: what a prompt token found in the cache costs of another's price; 1 as published.
+        reserve: how many newcomers a tenant above its share of memory leaves room for on each engine (`memory_shares`);
+            0 as published: nobody has a share of memory.
     """
 
     moving: ClassVar[bool] = True
@@ -79,12 +87,21 @@ class VirtualTokenCounter(Listener):
     prompt_weight: float = 1.0
     output_weight: float = 2.0
     cached_weight: float = 1.0
+    reserve: float = 2.0
     _clients: Clients = field(init=False, default_factory=Clients, repr=False, compare=False)
+    _shares: MemoryShares = field(init=False, default_factory=MemoryShares, repr=False, compare=False)
 
     def turn(self, view: View, call: Call) -> float:
         return self._clients.counter(_client(call), self._price(view))
 
+    def behind(self, view: View, call: Call) -> bool:
+        return self.reserve > 0 and self._shares.exceeds(view, call)
+
+    def keeps(self, view: View, call: Call) -> Tokens:
+        return self._shares.kept(view, call, self.reserve, self._clients.waiting) if self.reserve > 0 else 0
+
     def call_arrived(self, view: View, call: Call) -> None:
+        self._shares.see(_client(call), view.now)
         self._clients.wait(_client(call), call.id, self._price(view))
 
     def call_dispatched(self, view: View, call: Call, engine: EngineState) -> None:
@@ -92,6 +109,7 @@ class VirtualTokenCounter(Listener):
         self._charge(view, call, self.prompt_weight * call.prompt)
 
     def call_finished(self, view: View, call: Call, usage: Usage, engine: EngineState) -> None:
+        self._shares.see(_client(call), view.now)
         if self._clients.leave(_client(call), call):
             prompt = usage.prompt - call.prompt - (1.0 - self.cached_weight) * (usage.cached or 0)
             self._charge(view, call, self.prompt_weight * prompt + self.output_weight * usage.output)

@@ -51,8 +51,8 @@ FLOOD = 200
 """Programs whose rate of completion is L."""
 FAIRNESS = {
     "none": Choice("none"),
+    "published": Choice("virtual_token_counter", (("reserve", 0.0),)),
     "virtual_token_counter": Choice("virtual_token_counter"),
-    "uncached": Choice("virtual_token_counter", (("cached_weight", 0.0),)),
 }
 
 
@@ -86,6 +86,8 @@ class Wait:
     """What it asks for, in L."""
     beside: float
     alone: float
+    heavy: int
+    """Calls of the heavy tenant that were answered."""
 
     @property
     def ratio(self) -> float:
@@ -158,7 +160,8 @@ def wait(fairness: str, seed: int, load: float, rate: float, seconds: float) -> 
     light = programs_of(LIGHT, load * rate, seconds, seed)
     both = together(light, programs_of(HEAVY, 10 * load * rate, seconds, seed))
     beside, alone = (calls(asked, fleet, fairness, seed, seconds) for asked, fleet in ((both, WHOLE), (light, HALF)))
-    return Wait(fairness, seed, load, _p95(beside), _p95(alone))
+    heavy = sum(call.program.startswith(f"{HEAVY}/") for call in beside)
+    return Wait(fairness, seed, load, _p95(beside), _p95(alone), heavy)
 
 
 def _p95(answered: Iterable[CallResult]) -> float:
@@ -171,7 +174,7 @@ def show_shares(each: Shares) -> str:
 
 
 def show_wait(each: Wait) -> str:
-    compared = f"beside {each.beside:.2f} s, alone {each.alone:.2f} s: {each.ratio:.2f}"
+    compared = f"beside {each.beside:.2f} s, alone {each.alone:.2f} s: {each.ratio:.2f}, heavy calls {each.heavy}"
     return f"seed {each.seed} {each.fairness:22} P95 wait at {each.load:g} L {compared}"
 
 

@@ -2,8 +2,10 @@
 
     python -m tests.benchmarks.soak [--seconds 600] [--clients 32] [--json FILE]
 
-The gateway and two engines run in this process, on loopback ports. What an engine answers follows from the prompt, so
-that every byte of an answer can be checked. Now and then an engine closes all its connections and is away for a while.
+The gateway and two engines run in this process, on loopback ports, behind the server that users get. What an engine
+answers follows from the prompt, so that every byte of an answer can be checked. Now and then an engine closes all its
+connections and is away for a while. What the gateway remembers is bounded (`limits.remembered`, `program_idle_timeout`);
+the bounds here are so low that all tables are full before memory is measured, so that what grows after that is a leak.
 It ends with code 1 if a call leaked, an answer was wrong, or memory grew by more than a twentieth after the first sixth.
 """
 
@@ -23,18 +25,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-import uvicorn
 
-from agentserve.config import parse
+from agentserve.config import Config, parse
 from agentserve.engines.factory import build_engines, default_logs
 from agentserve.gateway.app import Gateway
-from agentserve.gateway.server import gateway, listen
+from agentserve.gateway.server import gateway, http_server, listen
 from scheduler.brain import Brain
 from scheduler.events import ProgramEnded
 
 MOST_GROWTH = 0.05
 WARM_UP = 1 / 6
 """The part of the time after which memory is measured for the first time."""
+REMEMBERED = 1000
+IDLE_S = 20.0
 AWAY_S = 0.5
 """For how long an engine that died is away."""
 KILL_S = 5.0
@@ -232,10 +235,12 @@ async def soak(seconds: float, clients: int, seed: int = 1, kill_s: float = KILL
         for echo in upstream:
             await stack.enter_async_context(echo.serving())
         engines = [{"name": f"e{index}", "url": echo.url} for index, echo in enumerate(upstream)]
-        config = parse({"pools": [{"model": "m", "engines": engines}]})
-        brain = Brain(config.policy)
+        pools = [{"model": "m", "engines": engines}]
+        bounds = {"program_idle_timeout": IDLE_S, "limits": {"remembered": REMEMBERED}}
+        config = parse({"listen": "127.0.0.1:0", "pools": pools, **bounds})
+        brain = Brain(config.policy, idle_timeout=config.program_idle_timeout)
         app = await stack.enter_async_context(gateway(config, brain, build_engines(config, default_logs())))
-        url = await stack.enter_async_context(_served(app))
+        url = await stack.enter_async_context(_served(config, app))
         await _until(lambda: len(app.driver.engines) == len(upstream))
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
@@ -278,9 +283,8 @@ def _rss_mb() -> float:
 
 
 @asynccontextmanager
-async def _served(app: Gateway) -> AsyncIterator[str]:
-    listener = listen(parse({"listen": "127.0.0.1:0", "pools": [{"model": "m", "engines": [{"url": "http://x"}]}]}))
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
+async def _served(config: Config, app: Gateway) -> AsyncIterator[str]:
+    listener, server = listen(config), http_server(config, app)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

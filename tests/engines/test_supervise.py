@@ -122,7 +122,7 @@ async def test_a_failed_start_is_tried_again_ever_more_patiently() -> None:
     waits = [line.split()[-2] for line in lines if "trying again" in line]
     assert waits == ["0.001", "0.002", "0.004", "0.008", "0.016", "0.03", "0.03"]
     assert lines[0] == "engine a is not ready"
-    assert lines[-1] == "engine a is up: m, 8192 tokens of KV"
+    assert lines[-1] == "engine a: trying again in 0.03 s", "that it is up its watcher says"
 
 
 async def test_an_engine_is_down_after_missed_health_checks_and_comes_back() -> None:

@@ -89,7 +89,7 @@ def test_any_request_is_identified_within_bounds_or_refused(
     refusal: ApiError | None = None
     try:
         _, program = scoped({"type": "http", "path": f"/p/{base}{path}", "headers": []})
-        registrar = Registrar(Chain())
+        registrar = Registrar(Chain(), 1000)
         request = registrar.continued(parse_request(path, json.dumps(content).encode()))
         identity = registrar.identify(sent, request, program)
     except ApiError as error:

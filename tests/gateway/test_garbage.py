@@ -131,7 +131,7 @@ BODIES = st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=8), PLAIN, ma
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=300)
 @given(st.sampled_from(sorted(PROTOCOLS)), BODIES, st.dictionaries(st.sampled_from(HEADERS), st.binary(max_size=40)))
 def test_whatever_comes_is_a_call_of_somebody_or_an_error(path: str, body: Fields, said: dict[str, bytes]) -> None:
-    registrar = Registrar(Chain())
+    registrar = Registrar(Chain(), 1000)
     headers = {name.encode(): value for name, value in said.items()}
     try:
         request = registrar.continued(parse_request(path, json.dumps({"model": "m", **body}).encode()))

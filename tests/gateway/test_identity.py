@@ -28,7 +28,7 @@ def who(
 
 
 def nobody_known() -> Registrar:
-    return Registrar(Chain())
+    return Registrar(Chain(), 1000)
 
 
 def chat(*messages: str, **fields: object) -> dict[str, object]:
@@ -144,7 +144,7 @@ def test_a_session_that_says_it_is_over_ends_its_program() -> None:
 
 def test_a_response_belongs_to_the_program_of_the_one_before_it() -> None:
     chain = Chain()
-    registrar = Registrar(chain)
+    registrar = Registrar(chain, 1000)
     first = parse_request(RESPONSES, json.dumps({"model": "m", "input": "hi"}).encode())
     program = registrar.identify({}, first).program
     chain.remember("resp_1", program, first.prompt, 10)
@@ -155,7 +155,7 @@ def test_a_response_belongs_to_the_program_of_the_one_before_it() -> None:
 
 def test_a_response_that_follows_another_has_that_ones_prompt_before_its_own() -> None:
     chain = Chain()
-    registrar = Registrar(chain)
+    registrar = Registrar(chain, 1000)
     first = parse_request(RESPONSES, json.dumps({"model": "m", "input": "hello"}).encode())
     chain.remember("resp_1", registrar.identify({}, first).program, first.prompt, 10)
     body = {"model": "m", "input": "more", "previous_response_id": "resp_1"}
@@ -171,7 +171,7 @@ def test_responses_are_remembered_across_a_restart() -> None:
     chain.remember("resp_1", ProgramKey(DEFAULT_TENANT, "p"), prompt, 10)
     fresh.load(json.loads(json.dumps(chain.to_json())))
     body = {"input": "more", "previous_response_id": "resp_1"}
-    assert who(Registrar(fresh), body, path=RESPONSES).program.program == "p"
+    assert who(Registrar(fresh, 1000), body, path=RESPONSES).program.program == "p"
 
 
 def test_no_more_responses_are_remembered_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from agentserve.config import ConfigError, parse
-from agentserve.gateway.ledger import MAX_ACCOUNTS, Account, Ledger, Price
+from agentserve.gateway.ledger import Account, Ledger, Price
 from agentserve.gateway.lives import Lives
 from agentserve.gateway.metrics import Metrics
 from scheduler.actions import Dispatch, Reject, RejectReason, Why
@@ -16,6 +16,7 @@ from tests.gateway.world import ANY_POOL, CHAT, chat, until_idle, within, world
 PROGRAMS = "/agentserve/v1/programs"
 P = ProgramKey(DEFAULT_TENANT, "p")
 C = CallId("c")
+MOST = 100
 PRICE = Price(input=2.0, cached=0.5, output=8.0, engine_second=0.001)
 
 
@@ -30,7 +31,7 @@ def dispatched(call: CallId = C) -> Dispatch:
 class Books:
     def __init__(self) -> None:
         self.metrics = Metrics()
-        self.ledger = Ledger({"m": PRICE}, self.metrics)
+        self.ledger = Ledger({"m": PRICE}, self.metrics, MOST)
         self.lives = Lives([self.ledger])
 
     def tell(self, event: object, *actions: object) -> None:
@@ -92,10 +93,10 @@ def test_a_gap_is_measured_when_no_other_call_of_the_program_runs() -> None:
 
 def test_the_accounts_are_bounded() -> None:
     books = Books()
-    for number in range(MAX_ACCOUNTS + 1):
+    for number in range(MOST + 1):
         program = ProgramKey(DEFAULT_TENANT, str(number))
         books.tell(arrived(0.0, program=program), Reject(C, RejectReason.NO_ENGINE, ""))
-    assert len(list(books.ledger.latest())) == MAX_ACCOUNTS
+    assert len(list(books.ledger.latest())) == MOST
     assert books.ledger.account(ProgramKey(DEFAULT_TENANT, "0")) == Account()
 
 

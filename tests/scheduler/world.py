@@ -24,7 +24,7 @@ from scheduler.events import (
 )
 from scheduler.log import event_line, snapshot_line
 from scheduler.policy import Choice, PolicyConfig
-from scheduler.types import DEFAULT_TENANT, CallId, EngineId, EngineSpec, PrefixMark, ProgramKey, Usage
+from scheduler.types import DEFAULT_TENANT, CallId, EngineId, EngineSpec, PrefixMark, ProgramKey, TenantId, Usage
 
 MODEL = "m"
 STEADY = PolicyConfig(
@@ -185,8 +185,8 @@ class World:
         self.waiting.discard(call)
         self.running.pop(call, None)
 
-    def end(self, program: str) -> None:
-        self.feed(ProgramEnded(self.now, key(program)))
+    def end(self, program: str, tenant: str = DEFAULT_TENANT) -> None:
+        self.feed(ProgramEnded(self.now, ProgramKey(TenantId(tenant), program)))
 
     def down(self, engine: str) -> None:
         """The engine dies; the driver reports each of its calls."""

@@ -11,6 +11,8 @@ import json
 from collections.abc import Awaitable, Callable
 
 from agentserve.engines.base import Engine, EngineError
+from agentserve.gateway.answer import BadAnswerError
+from agentserve.gateway.exchange import ask
 from scheduler.types import Seconds
 
 PROBE = "/v1/completions"
@@ -64,12 +66,7 @@ async def answers(engine: Engine, model: str, limit: Seconds = PROBE_LIMIT) -> b
     body = json.dumps({"model": model, "prompt": "hi", "max_tokens": 1}).encode()
     try:
         async with asyncio.timeout(limit):
-            reply = await engine.open(PROBE, {"content-type": "application/json"}, body)
-            try:
-                async for _ in reply.chunks():
-                    pass
-            finally:
-                await reply.aclose()
-    except (EngineError, TimeoutError):
+            reply, _ = await ask(engine, PROBE, body)
+    except (EngineError, BadAnswerError, TimeoutError):
         return False
     return reply.status < 500

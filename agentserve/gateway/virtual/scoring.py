@@ -9,6 +9,8 @@ from enum import StrEnum
 
 from agentserve.engines.base import Engine, EngineError, Pulse
 from agentserve.engines.supervise import Watcher
+from agentserve.gateway.answer import BadAnswerError
+from agentserve.gateway.exchange import ask
 from agentserve.gateway.protocols.openai_chat import Chat
 from agentserve.gateway.virtual.wording import judgement, judgement_body, read_segment
 from scheduler.types import EngineId, EngineSpec, Seconds
@@ -82,14 +84,10 @@ class Scoring:
     async def _ask(self, engine: Engine, model: str) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
-                reply = await engine.open(Chat.path, {"content-type": "application/json"}, _question(model))
-                try:
-                    data = b"".join([chunk async for chunk in reply.chunks()])
-                finally:
-                    await reply.aclose()
+                reply, data = await ask(engine, Chat.path, _question(model))
             offers = reply.status == 200 and judgement(read_segment(data)) is not None
             problem = "" if offers else f"it answers with status {reply.status} and no log-probabilities"
-        except (EngineError, TimeoutError, ValueError) as error:
+        except (EngineError, BadAnswerError, TimeoutError, ValueError) as error:
             problem = str(error) or "it does not answer"
         if problem:
             self._found(engine.name, Way.NONE, f"nothing: {problem}")
