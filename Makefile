@@ -29,6 +29,7 @@ check: setup ## formatting, lint, types, layers
 	$(BIN)/lint-imports
 
 test: check ## all checks and all tests, with a real engine
+	@scripts/browser.sh
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
 format: setup ## format and mend what can be mended
