@@ -98,7 +98,9 @@ def test_fragments_are_python(block: Block) -> None:
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
 def test_configurations_are_read(block: Block) -> None:
     written = yaml.safe_load(block.text)
-    needed = {"pools": [POOL]} | ({"state": "state.json"} if "tenants" in written else {})
+    needed = {"pools": [{"model": MODEL, "engines": [{"url": "http://127.0.0.1:8101"}]}]} | (
+        {"state": "state.json"} if "tenants" in written else {}
+    )
     parse(needed | written)
 
 
