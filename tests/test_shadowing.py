@@ -38,8 +38,13 @@ def test_the_traps_are_armed(project: Path) -> None:
 
 def test_the_sdk_is_imported_without_any_other_room(project: Path) -> None:
     rooms = "{'scheduler', 'tools', 'simulator', 'workloads', 'fastapi', 'typer', 'yaml'}"
-    check = f"import sys; from agentserve import Client; print(sorted({rooms} & set(sys.modules)))"
+    check = f"import sys; from agentserve import Client, Graph; print(sorted({rooms} & set(sys.modules)))"
     assert run(project, sys.executable, "-c", check) == "[]\n"
+
+
+def test_the_package_alone_imports_nothing(project: Path) -> None:
+    check = "import sys, agentserve; print('httpx' in sys.modules, 'asyncio' in sys.modules)"
+    assert run(project, sys.executable, "-c", check) == "False False\n"
 
 
 def test_the_command_starts(project: Path) -> None:

@@ -40,8 +40,11 @@ class Gateway:
 
 
 def test_the_public_names_are_these() -> None:
-    assert sorted(agentserve.__all__) == list(agentserve.__all__)
-    assert {"AsyncClient", "Client", "Program", "AsyncProgram", "tool", "__version__"} <= set(agentserve.__all__)
+    client = {"AgentserveError", "Ahead", "Answer", "AsyncClient", "AsyncProgram", "Client", "Program", "Retries"}
+    assert set(agentserve.__all__) == client | {"Effect", "Graph", "Tool", "__version__", "tool"}
+    assert all(hasattr(agentserve, name) for name in agentserve.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Cleint'"):
+        agentserve.Cleint  # noqa: B018
 
 
 def test_calls_of_a_program_carry_its_identity_and_leaving_ends_it() -> None:
