@@ -355,7 +355,7 @@ class Driver:
         self.engines[engine.name] = engine
         self.specs[engine.name] = spec
         if spec.retention:
-            line = PinLine(engine, lambda report: self._pin_reported(engine.name, report), lambda: self.epoch or 0)
+            line = PinLine(engine, lambda report: self._pin_reported(engine.name, report), lambda: self.epoch)
             self._pins[engine.name] = line, self._loop.create_task(line.run())
         self._breakers[engine.name] = Breaker(
             self._faults.failures,

@@ -24,9 +24,9 @@ class PinLine:
     """
 
     def __init__(
-        self, engine: Engine, report: Callable[[PinReport], None], epoch: Callable[[], int] = lambda: 0
+        self, engine: Engine, report: Callable[[PinReport], None], epoch: Callable[[], int | None] = lambda: 0
     ) -> None:
-        """`epoch` says since when we are the one whom the engine obeys."""
+        """`epoch` says since when we are the one whom the engine obeys; None if we are not."""
         self._engine = engine
         self._report = report
         self._epoch = epoch
@@ -50,9 +50,13 @@ class PinLine:
             await self._until_needed()
             orders, self._orders = self._orders, {}
             now = _now()
+            epoch = self._epoch()
+            if epoch is None:
+                self._watched_until = 0.0
+                continue
             try:
                 reports = await self._engine.pin(
-                    [PinOrder(name, max(0.0, end - now)) for name, end in orders.items()], self._epoch()
+                    [PinOrder(name, max(0.0, end - now)) for name, end in orders.items()], epoch
                 )
             except OutrankedError as error:
                 logger.error("%s", error)

@@ -198,10 +198,11 @@ def main() -> int:
     parser.add_argument("--programs", type=int, default=200)
     parser.add_argument("--gap", type=float, default=20.0, help="mean seconds between two calls of a program")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--lease", type=float, default=1.5, help="seconds (`store.lease`)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     tally = Tally(options.seed)
-    with tempfile.TemporaryDirectory() as folder, cluster(Path(folder)) as found:
+    with tempfile.TemporaryDirectory() as folder, cluster(Path(folder), lease=options.lease) as found:
         asyncio.run(play(found, tally, kills=options.kills, programs=options.programs, gap=options.gap))
     summary = tally.summary()
     out.print_json(json.dumps(summary))

@@ -129,6 +129,7 @@ def cluster(
     engines: int = 4,
     speed: float = 20.0,
     redis_port: int | None = None,
+    lease: float = 1.5,
     **settings: object,
 ) -> Iterator[Cluster]:
     """Runs while the block does. `redis_port` is where gateways look for the server, if not where it is."""
@@ -140,7 +141,7 @@ def cluster(
     serving.start()
     urls = ours.recv()
     found = Cluster(
-        redis, [_gateway(folder, n, urls, redis_port or redis.port, settings) for n in range(gateways)], urls
+        redis, [_gateway(folder, n, urls, redis_port or redis.port, lease, settings) for n in range(gateways)], urls
     )
     try:
         for gateway in found.gateways:
@@ -157,14 +158,14 @@ def cluster(
 
 
 def _gateway(
-    folder: Path, number: int, urls: list[str], redis_port: int, settings: dict[str, object]
+    folder: Path, number: int, urls: list[str], redis_port: int, lease: float, settings: dict[str, object]
 ) -> GatewayProcess:
     port = free_port()
     engines = [{"name": f"e{index}", "url": url} for index, url in enumerate(urls)]
     config = {
         "listen": f"127.0.0.1:{port}",
         "pools": [{"model": "m", "engines": engines}],
-        "store": {"redis": f"redis://127.0.0.1:{redis_port}/0", "cell": CELL},
+        "store": {"redis": f"redis://127.0.0.1:{redis_port}/0", "cell": CELL, "lease": lease},
         **settings,
     }
     file = folder / f"gateway-{number}.yaml"

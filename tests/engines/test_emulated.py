@@ -364,3 +364,11 @@ async def test_a_late_event_loop_makes_no_step_longer(monkeypatch: pytest.Monkey
         produced = [(await reading).produced] + [output.produced async for output in outputs]
     assert produced == [1, 2, 3], "three steps of a second are over after three seconds, although none was seen in time"
     running.cancel()
+
+
+async def test_pins_are_not_taken_from_a_brain_that_was_followed_by_another(client: httpx.AsyncClient) -> None:
+    statuses = []
+    for epoch in ("5", "9", "5", "x"):
+        answer = await client.post("/agentserve/v1/pins", json={"pins": []}, headers={"x-agentserve-epoch": epoch})
+        statuses.append(answer.status_code)
+    assert statuses == [200, 200, 409, 400]

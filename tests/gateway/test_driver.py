@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from agentserve.engines.base import PinOrder, PinReport, Pulse
+from agentserve.engines.base import OutrankedError, PinOrder, PinReport, Pulse
 from agentserve.gateway.driver import describe
 from agentserve.gateway.pins import PinLine
 from scheduler.actions import Abort
@@ -97,6 +97,40 @@ async def test_pin_orders_are_sent_at_once_one_request_at_a_time_and_the_latest_
     assert [order.program for order in first] == ["default/p"]
     assert first[0].ttl == pytest.approx(30.0, abs=1.0)
     assert {order.program: order.ttl > 0 for order in second} == {"default/q": False, "default/r": True}
+
+
+async def test_whoever_has_not_the_brain_orders_no_pins() -> None:
+    engine = FakeEngine()
+    epoch: int | None = None
+    line = PinLine(engine, lambda report: None, lambda: epoch)
+    task = asyncio.create_task(line.run())
+    line.order(key("p"), 30.0)
+    await asyncio.sleep(0.02)
+    assert not engine.asked.is_set()
+    epoch = 7
+    line.order(key("q"), 30.0)
+    await within(engine.asked)
+    task.cancel()
+    assert [order.program for order in engine.orders] == ["default/q"], "what was ordered before is of another brain"
+
+
+class OutrankedEngine(FakeEngine):
+    """Obeys somebody else."""
+
+    async def pin(self, orders: Sequence[PinOrder], epoch: int = 0) -> list[PinReport]:
+        self.asked.set()
+        raise OutrankedError("engine a obeys another gateway")
+
+
+async def test_that_an_engine_obeys_another_gateway_is_said_once_an_order(caplog: pytest.LogCaptureFixture) -> None:
+    engine = OutrankedEngine()
+    line = PinLine(engine, lambda report: None)
+    task = asyncio.create_task(line.run())
+    line.order(key("p"), 30.0)
+    await within(engine.asked)
+    await asyncio.sleep(0.02)
+    task.cancel()
+    assert [record.message for record in caplog.records] == ["engine a obeys another gateway"]
 
 
 def test_an_engine_is_described_with_what_it_lacks() -> None:

@@ -136,3 +136,11 @@ async def test_without_the_scheduler_every_route_says_how_to_get_it(core: FakeCo
     assert answer.status_code == 503
     assert answer.json()["error"].endswith(f"start vLLM with --scheduler-cls {SCHEDULER}")
     assert core.messages == []
+
+
+async def test_pins_are_not_taken_from_a_brain_that_was_followed_by_another(http: httpx.AsyncClient) -> None:
+    statuses = []
+    for epoch in ("5", "9", "5", "x"):
+        answer = await http.post("/agentserve/v1/pins", json={"pins": []}, headers={"x-agentserve-epoch": epoch})
+        statuses.append(answer.status_code)
+    assert statuses == [200, 200, 409, 400]
