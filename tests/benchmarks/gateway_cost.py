@@ -5,13 +5,15 @@
 
 FOLDER holds the gateway-bench harness with its environments set up (`setup_venvs.sh`); it is written to. The first form
 runs every target in turn within each repetition, so that whatever disturbs the machine disturbs them all; the second
-holds so many streams open through our gateway alone, a chunk each half a second.
+holds so many streams open through our gateway alone, a chunk each half a second, and as many without it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import shlex
 import subprocess
 import sys
@@ -34,6 +36,8 @@ PEER = "vllm-router-prog"
 TARGETS = f"direct,ref-asgi-aiohttp,ref-fastapi-httpx,{PEER},smg,litellm,{OURS}"
 SCENARIOS = "small_c1,small_c32,agentic_c8,agentic_1chunk_c8"
 CHUNKS = 444
+CHUNK_S, WAVE_S = 0.5, 20.0
+"""Seconds from a chunk to the next, and of a stream, where many are held."""
 UPSTREAM_PORTS = (18001, 18002)
 PORT = 18080
 
@@ -169,20 +173,51 @@ def compare(harness: Path, only: str, repetitions: int) -> Runs:
 
 
 def hold_streams(harness: Path, streams: int, seconds: int) -> Mapping[str, Any]:
-    """Keeps that many streams open for about so long; what the load generator says of them."""
+    """Keeps that many streams open for about so long, in waves, between one without the gateway before and after.
+
+    Each wave is shorter than the 60 s after which the load generator gives up, however slow the machine.
+    """
     python = str(harness / "venvs/bench/bin/python")
+    mock_url = f"http://127.0.0.1:{UPSTREAM_PORTS[0]}"
     with TemporaryDirectory() as name:
         mock = [python, "mock_upstream.py", "--port", *map(str, UPSTREAM_PORTS)]
         with _process(mock, harness), _process(_command(_config(Path(name)), str(PORT)), ROOT) as gateway:
             url = f"http://127.0.0.1:{PORT}"
             _until_ready(f"{url}/ready")
-            httpx.get(f"http://127.0.0.1:{UPSTREAM_PORTS[0]}/_ctl?delay_ms=500")
-            load = [python, "load.py", "--url", url, "--concurrency", str(streams), "--count", str(streams)]
-            load += ["--seconds", str(seconds), "--hard", "60", "--stream", "--chunks", str(2 * seconds - 10)]
-            load += ["--header", "x-session-id: {session}", "--pid", f"gw={gateway.pid}"]
-            done = subprocess.run(load, cwd=harness, check=True, capture_output=True, text=True)
-            found: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])
-            return found
+            httpx.get(f"{mock_url}/_ctl?delay_ms={1000 * CHUNK_S:.0f}")
+            direct = [_wave(harness, mock_url, streams)]
+            waves, rss_mb = [], [_rss_mb(gateway.pid)]
+            for _ in range(math.ceil(seconds / WAVE_S)):
+                waves.append(_wave(harness, url, streams, "--pid", f"gw={gateway.pid}"))
+                rss_mb.append(_rss_mb(gateway.pid))
+            direct.append(_wave(harness, mock_url, streams))
+    added = median(wave["p99_ms"] for wave in waves) - median(wave["p99_ms"] for wave in direct)
+    complete = sum(wave["ok"] for wave in waves)
+    failed = streams * len(waves) - complete
+    return {
+        "streams": streams,
+        "complete": complete,
+        "failed": failed,
+        "rss_mb": rss_mb,
+        "added_p99_ms": round(added, 1),
+        "waves": waves,
+        "direct": direct,
+    }
+
+
+def _wave(harness: Path, url: str, streams: int, *more: str) -> dict[str, Any]:
+    """That many streams at once of `WAVE_S` seconds each; what the load generator says of them."""
+    load = [str(harness / "venvs/bench/bin/python"), "load.py", "--url", url, "--header", "x-session-id: {session}"]
+    load += ["--concurrency", str(streams), "--count", str(streams), "--seconds", "60", "--hard", "60"]
+    load += ["--stream", "--chunks", str(round(WAVE_S / CHUNK_S)), *more]
+    done = subprocess.run(load, cwd=harness, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _rss_mb(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
 
 
 @contextmanager
