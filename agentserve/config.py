@@ -167,23 +167,34 @@ class VirtualSection(Section):
     """A model name that runs a procedure over pools. Its figures are what requests get, and the most they get."""
 
     model: str = Field(min_length=1)
+    """The name that clients use."""
     kind: Literal["atts", "best_of_n", "self_consistency"]
+    """`atts` drafts with one model and continues with another; the others need `draft` alone."""
     draft: str = Field(min_length=1)
+    """The pool that writes."""
     target: str = ""
+    """The pool that scores segments, and continues the worst."""
     samples: int = 16
     turns: int = 15
+    """The most segments that a sample drafts."""
     segment_tokens: int = 500
     takeover: float = 0.4
+    """The share of segments that the target continues."""
     vote: Literal["majority", "best"] = "majority"
+    """`best` takes the answer of the sample with the best mean score."""
     regex: str = ""
     """Where an answer stands: the last match's first group. Without `regex` and `json_path`, in the last boxed text."""
     json_path: str = ""
     """Where it stands in the text's last JSON object, like `result.items[0]`."""
     decided: float | None = 0.97
+    """Stop when the leading answer wins with this probability; null runs all samples to their ends."""
     certain: int | None = None
+    """A sample is over when so many segments in a row show one answer."""
     warm_up: int | None = None
+    """After so many samples, those less confident than the worst `discard` of them are dropped."""
     discard: float = 0.1
     strict: bool = False
+    """Fail when the target does, instead of going on with the draft alone."""
 
     @property
     def spec(self) -> ProcedureSpec:

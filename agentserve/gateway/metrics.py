@@ -76,6 +76,12 @@ class Metrics(Watcher):
         self.output_tokens = LabelledCounter(
             "agentserve_output_tokens", "Output tokens, as engines report them.", ["model"], registry=self.registry
         )
+        self.saved_tokens = LabelledCounter(
+            "agentserve_virtual_saved_tokens",
+            "Tokens that samples of virtual models need not write, because they were ended early; estimated.",
+            ["model"],
+            registry=self.registry,
+        )
         self.engine_seconds = LabelledCounter(
             "agentserve_call_engine_seconds",
             "Time that ended calls were on engines, each call by itself.",

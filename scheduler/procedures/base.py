@@ -167,6 +167,9 @@ class Conclude:
     voters: int
     degraded: bool
     """The target failed, and the draft went on without it."""
+    saved: Tokens
+    """An estimate of what samples that were ended early would have written: as much as those that ended by themselves,
+    in the mean, did. Those end first that are short, so it is rather too low."""
 
 
 Command: TypeAlias = Begin | Stop | Leave | Conclude

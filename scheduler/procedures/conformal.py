@@ -7,7 +7,9 @@ conformal inference (Gibbs and Candes, arXiv 2106.00170): threshold += step * (t
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import math
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -20,7 +22,9 @@ A_PROGRAM = 4
 ENOUGH = 30
 """With fewer scores a key asks its parent."""
 STEP = 0.02
-"""By how much a decision moves the threshold."""
+"""By how much a decision moves the threshold, at least. The first of a key move it further, by 1 / sqrt(their number),
+for its few scores are of few programs, whose scores are correlated (decaying steps: Angelopoulos, Barber, Bates,
+arXiv 2402.01139)."""
 EDGES = (1, 2, 4, 8)
 """The first turn of each bucket, counted from 1."""
 ANY = 0
@@ -68,19 +72,43 @@ class Shelf:
     """The recent scores of a key; the oldest make room."""
 
     scores: deque[Score] = field(default_factory=deque)
-    of_program: Counter[str] = field(default_factory=Counter)
+    ordered: list[float] = field(default_factory=list)
+    of_program: dict[str, list[float]] = field(default_factory=dict)
     threshold: float | None = None
+    decisions: int = 0
+
+    def correct(self, threshold: float, missed: float) -> None:
+        """Moves the threshold by what a decision missed the target rate."""
+        self.decisions += 1
+        self.threshold = threshold + max(STEP, 1 / math.sqrt(self.decisions)) * missed
 
     def add(self, score: Score) -> None:
-        if self.of_program[score.program] >= A_PROGRAM:
+        own = self.of_program.setdefault(score.program, [])
+        if len(own) >= A_PROGRAM:
             return
+        own.append(score.value)
         self.scores.append(score)
-        self.of_program[score.program] += 1
+        insort(self.ordered, score.value)
         if len(self.scores) > CAPACITY:
-            oldest = self.scores.popleft().program
-            self.of_program[oldest] -= 1
-            if not self.of_program[oldest]:
-                del self.of_program[oldest]
+            self._drop(self.scores.popleft())
+
+    def _drop(self, score: Score) -> None:
+        del self.ordered[bisect_left(self.ordered, score.value)]
+        own = self.of_program[score.program]
+        own.remove(score.value)
+        if not own:
+            del self.of_program[score.program]
+
+    def others(self, program: str) -> int:
+        """How many scores are of other programs."""
+        return len(self.scores) - len(self.of_program.get(program, ()))
+
+    def rank(self, score: float, program: str) -> tuple[int, int]:
+        """How many scores of other programs are lower, and how many equal."""
+        own = self.of_program.get(program, ())
+        first, last = bisect_left(self.ordered, score), bisect_right(self.ordered, score)
+        lower = first - sum(value < score for value in own)
+        return lower, last - first - sum(value == score for value in own)
 
 
 class Calibration:
@@ -95,10 +123,9 @@ class Calibration:
 
         Scores of the same program do not count: they are not exchangeable with it.
         """
-        others = self._others(key, program)
-        lower = sum(value < score for value in others)
-        equal = sum(value == score for value in others)
-        return (lower + (1 - self._random.random()) * (equal + 1)) / (len(others) + 1)
+        shelf = self._compared(key, program)
+        lower, equal = shelf.rank(score, program)
+        return (lower + (1 - self._random.random()) * (equal + 1)) / (shelf.others(program) + 1)
 
     def judge(self, key: Key, score: float, program: str, rate: float) -> Judgement:
         """Decides whether a score is among the lowest `rate` of its kind, and learns from it."""
@@ -112,21 +139,19 @@ class Calibration:
         shelf = self._shelf(key)
         threshold = rate if shelf.threshold is None else shelf.threshold
         rejected = p <= threshold
-        shelf.threshold = threshold + STEP * (rate - rejected)
+        shelf.correct(threshold, rate - rejected)
         for ancestor in key.lineage:
             self._shelf(ancestor).add(score)
         return Judgement(p, threshold, rejected)
 
-    def _others(self, key: Key, program: str) -> list[float]:
-        """Scores of other programs under the first of the key and its parents that has enough of them."""
-        others: list[float] = []
+    def _compared(self, key: Key, program: str) -> Shelf:
+        """The first of the key and its parents that has enough scores of other programs, else the last of them."""
+        shelf = Shelf()
         for ancestor in key.lineage:
-            shelf = self._shelves.get(ancestor)
-            if shelf is not None:
-                others = [score.value for score in shelf.scores if score.program != program]
-            if len(others) >= ENOUGH:
+            shelf = self._shelves.get(ancestor, shelf)
+            if shelf.others(program) >= ENOUGH:
                 break
-        return others
+        return shelf
 
     def _shelf(self, key: Key) -> Shelf:
         shelf = self._shelves.get(key)
@@ -140,7 +165,12 @@ class Calibration:
         """Everything, the state of the randomness included, as plain JSON values."""
         version, state, gauss = self._random.getstate()
         shelves = [
-            {"key": list(key), "threshold": shelf.threshold, "scores": [list(score) for score in shelf.scores]}
+            {
+                "key": list(key),
+                "threshold": shelf.threshold,
+                "decisions": shelf.decisions,
+                "scores": [list(score) for score in shelf.scores],
+            }
             for key, shelf in self._shelves.items()
         ]
         return {"random": [version, list(state), gauss], "shelves": shelves}
@@ -159,6 +189,7 @@ class Calibration:
             for saved in value["shelves"]:
                 shelf = calibration._shelf(Key(*saved["key"]))
                 shelf.threshold = saved["threshold"]
+                shelf.decisions = saved.get("decisions", len(saved["scores"]))
                 for number, program in saved["scores"]:
                     shelf.add(Score(number, program))
         except (KeyError, TypeError, AttributeError) as error:

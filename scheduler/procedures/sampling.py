@@ -24,6 +24,7 @@ from scheduler.procedures.base import (
     Vote,
 )
 from scheduler.procedures.voting import Ballot, confidence_floor, is_certain
+from scheduler.types import Tokens
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class Sample:
     """What is under way; None once the sample is over."""
     ended: bool = False
     """The model ended its text with the last segment."""
+    written: Tokens = 0
     answer: str = ""
     probes: list[str] = field(default_factory=list)
     qualities: list[float] = field(default_factory=list)
@@ -48,6 +50,7 @@ class Sample:
     def read(self, news: News) -> None:
         """Takes in a written segment."""
         self.ended = news.ended
+        self.written += news.output
         self.answer = news.answer or self.answer
         self.probes.append(news.answer)
 
@@ -154,7 +157,15 @@ class Sampling(ABC):
         if verdict is not Verdict.FAILED and not answer:
             verdict = Verdict.NO_ANSWER
         votes = self.ballot.votes(answer)
-        return [*commands, Conclude(verdict, answer, author, votes, self.ballot.voters, self.degraded)]
+        voters = self.ballot.voters
+        return [*commands, Conclude(verdict, answer, author, votes, voters, self.degraded, self._saved())]
+
+    def _saved(self) -> Tokens:
+        whole = [sample.written for sample in self.samples if sample.ended]
+        if not whole:
+            return 0
+        usual = fmean(whole)
+        return round(sum(max(0.0, usual - sample.written) for sample in self.samples if not sample.ended))
 
     def _winner(self) -> tuple[str, int | None]:
         if self.spec.vote is Vote.MAJORITY or not self.ballot.voters:

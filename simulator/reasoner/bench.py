@@ -14,7 +14,7 @@ from random import Random
 
 from scheduler.actions import Action, Answer, Submit
 from scheduler.procedures.base import ProcedureSpec, Stage, Step
-from scheduler.procedures.conformal import Calibration
+from scheduler.procedures.conformal import Calibration, Judgement, Key
 from scheduler.procedures.desk import Cell, Procedures
 from scheduler.types import DEFAULT_TENANT, CallId, ProgramKey, Seconds, Tokens
 from simulator.reasoner.questions import Question, Script
@@ -37,16 +37,26 @@ class UnderWay:
     ends: Seconds
 
 
-class Bench:
-    """Runs questions, `side_by_side` at once, on one calibration."""
+class Settled(Calibration):
+    """A calibration that learns nothing more: two procedures that act alike take over the same segments."""
 
-    def __init__(self, seed: int, side_by_side: int = 16) -> None:
+    def judge(self, key: Key, score: float, program: str, rate: float) -> Judgement:
+        """Decides by the scores that there are, and by nothing else."""
+        shelf = self._compared(key, program)
+        p = (shelf.rank(score, program)[0] + 0.5) / (shelf.others(program) + 1)
+        return Judgement(p, rate, p <= rate)
+
+
+class Bench:
+    """Runs questions, `side_by_side` at once, on one calibration, its own if none is given."""
+
+    def __init__(self, seed: int, side_by_side: int = 16, calibration: Calibration | None = None) -> None:
         self._seed = seed
         self._random = Random(seed)
         self._side_by_side = side_by_side
         self._actions: list[Action] = []
         cell = Cell(_many, self._aborted, _nothing)
-        self.procedures = Procedures(cell, self._actions, Calibration(seed))
+        self.procedures = Procedures(cell, self._actions, calibration or Calibration(seed))
         self._tallies: dict[str, Tally] = {}
         self._under_way: dict[CallId, UnderWay] = {}
         self._queue: list[tuple[Seconds, int, CallId]] = []

@@ -18,12 +18,14 @@ from random import Random
 from statistics import fmean, stdev
 
 from scheduler.procedures.base import Kind, ProcedureSpec, Selection
-from simulator.reasoner.bench import Bench
-from simulator.reasoner.questions import questions
+from simulator.reasoner.bench import Bench, Settled
+from simulator.reasoner.questions import Question, questions
 from simulator.reasoner.record import Record
 from simulator.reasoner.world import Pair, Reasoner
 
 FREE = ProcedureSpec(Kind.ATTS, "draft", "target", decided=None, certain=None, follow_load=False)
+ATTS = ProcedureSpec(Kind.ATTS, "draft", "target", follow_load=False)
+"""As it is by default, which stops early."""
 HARD = 1.0
 """Mean difficulty: at 0 nearly all majorities are right, and no procedure can differ."""
 
@@ -32,7 +34,7 @@ def _arms() -> dict[str, ProcedureSpec]:
     alone = replace(FREE, kind=Kind.SELF_CONSISTENCY, draft="target", target="")
     draft = replace(alone, draft="draft")
     return {
-        "atts": replace(FREE, decided=0.95, certain=3),
+        "atts": ATTS,
         "atts, no early stop": FREE,
         "barrier": replace(FREE, kind=Kind.ATTS_BARRIER),
         "random takeover": replace(FREE, selection=Selection.RANDOM),
@@ -40,9 +42,8 @@ def _arms() -> dict[str, ProcedureSpec]:
         "target best of 16": replace(alone, kind=Kind.BEST_OF_N),
         "target majority of 16": alone,
         "draft majority of 16": draft,
-        "draft majority of 16, stopped when decided": replace(draft, decided=0.95),
-        "target majority of 16, stopped when decided": replace(alone, decided=0.95),
-        "atts, stopped when decided": replace(FREE, decided=0.95),
+        "draft majority of 16, stopped early": replace(draft, decided=ATTS.decided),
+        "target majority of 16, stopped early": replace(alone, decided=ATTS.decided),
     }
 
 
@@ -122,18 +123,27 @@ def without_engines(count: int, seed: int) -> dict[str, object]:
         "async_minus_barrier": asdict(gap(records["atts, no early stop"], records["barrier"])),
         "atts_minus_barrier": asdict(gap(records["atts"], records["barrier"])),
         "early_stop": {
-            stopped: early_stop(records[stopped], records[whole])
-            for stopped, whole in (
-                ("atts, stopped when decided", "atts, no early stop"),
-                ("target majority of 16, stopped when decided", "target majority of 16"),
-                ("draft majority of 16, stopped when decided", "draft majority of 16"),
-            )
+            "atts, the same takeovers": early_stop(*same_takeovers(asked, seed)),
+            **{
+                f"{writer} majority of 16": early_stop(
+                    records[f"{writer} majority of 16, stopped early"], records[f"{writer} majority of 16"]
+                )
+                for writer in ("target", "draft")
+            },
         },
     }
 
 
+def same_takeovers(asked: Sequence[Question], seed: int) -> tuple[list[Record], list[Record]]:
+    """`atts` with early stopping and without, on a calibration that other questions left and that learns no more."""
+    other = Bench(seed + 1)
+    other.run([replace(question, difficulty=question.difficulty + HARD) for question in questions(300, seed + 1)], FREE)
+    settled = Settled.from_json(other.procedures.calibration.to_json())
+    return Bench(seed, calibration=settled).run(asked, ATTS), Bench(seed, calibration=settled).run(asked, FREE)
+
+
 def early_stop(stopped: Sequence[Record], whole: Sequence[Record]) -> dict[str, object]:
-    """What stopping saves and loses. With `atts` other samples are taken over too, which counts as lost agreement."""
+    """What stopping saves and loses."""
     return {
         "tokens_saved": round(1 - _tokens(stopped) / _tokens(whole), 3),
         "points_of_agreement_lost": round(100 * (1 - agreement(stopped, whole)), 2),
@@ -213,7 +223,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--questions", type=int, default=2000)
-    parser.add_argument("--timed", type=int, default=200, help="questions on modelled engines")
+    parser.add_argument("--timed", type=int, default=100, help="questions on modelled engines")
     parser.add_argument("--rates", default="0.005,0.02", help="questions a second, by commas")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

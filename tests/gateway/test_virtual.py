@@ -110,7 +110,7 @@ async def test_many_calls_become_one_chat_completion_and_their_tokens_one_usage(
     assert answer["choices"][0]["message"]["content"] == ANSWERED
     assert answer["usage"] == {"prompt_tokens": 30, "completion_tokens": 15, "total_tokens": 45}
     assert answer["agentserve"] == {
-        "answer": "42", "verdict": "complete", "votes": 3, "voters": 3, "degraded": False,
+        "answer": "42", "verdict": "complete", "votes": 3, "voters": 3, "degraded": False, "saved_tokens": 0,
     }  # fmt: skip
 
 
@@ -277,7 +277,7 @@ async def test_a_target_that_goes_down_after_it_has_scored_leaves_the_draft_and_
         await w.until_clean()
     assert response.status_code == 200
     assert response.json()["agentserve"] == {
-        "answer": "42", "verdict": "decided", "votes": 2, "voters": 2, "degraded": True,
+        "answer": "42", "verdict": "decided", "votes": 2, "voters": 2, "degraded": True, "saved_tokens": 0,
     }  # fmt: skip
     assert "x-agentserve-warning" in response.headers
 

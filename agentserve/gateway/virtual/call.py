@@ -130,6 +130,7 @@ class VirtualCall:
 
     def conclude(self, action: Answer) -> None:
         """The procedure is over."""
+        self._driver.metrics.saved_tokens.labels(self._model.name).inc(action.conclusion.saved)
         self._conclusion.set_result(action.conclusion)
 
     async def _step(self, action: Submit) -> None:
@@ -222,6 +223,7 @@ class VirtualCall:
             "votes": conclusion.votes,
             "voters": conclusion.voters,
             "degraded": conclusion.degraded,
+            "saved_tokens": conclusion.saved,
         }
         message = {"role": "assistant", "content": self._texts[author]}
         return {

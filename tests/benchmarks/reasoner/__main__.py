@@ -57,12 +57,12 @@ async def play(options: argparse.Namespace, budget: Budget, asked: list[Asked]) 
     """Adds the answers of all arms, a question at a time, while there is time; engines are ended in any case."""
     logs = options.models / "logs"
     async with (
-        pair.running(options.models, logs, _say, emulated=options.emulated) as urls,
+        pair.running(options.models, logs, _say, tails=not options.judgement, emulated=options.emulated) as urls,
         sides(urls, budget) as ready,
     ):
         deadline = time.monotonic() + 60 * options.minutes
         for side in ready:  # what the first call of an engine costs is nobody's
-            await ask(side, -1, questions(1, options.seed + 1)[0], replace(budget, turns=1), options.seed)
+            await ask(side, -1, questions(1, options.seed + 1)[0], replace(budget, samples=1, turns=1), options.seed)
             side.brain.counts.clear()
         for number, question in enumerate(questions(options.questions, options.seed)):
             if time.monotonic() > deadline:
@@ -97,7 +97,9 @@ def report_of(options: argparse.Namespace, budget: Budget, asked: list[Asked]) -
     settings = {"questions": options.questions, "seed": options.seed, **asdict(budget)}
     chosen = "".join(f" --{name.replace('_', '-')} {value}" for name, value in settings.items())
     return {
-        "command": f"python -m tests.benchmarks.reasoner{chosen}" + (" --emulated" if options.emulated else ""),
+        "command": f"python -m tests.benchmarks.reasoner{chosen}"
+        + (" --judgement" if options.judgement else "")
+        + (" --emulated" if options.emulated else ""),
         "what": EMULATED if options.emulated else REAL,
         "budget": limits.capitalize(),
         "note": NOTE,
@@ -151,6 +153,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=20.0, help="no question is begun after so many")
     parser.add_argument("--models", type=Path, default=Path(".models"), help="where the models are, or are written")
     parser.add_argument("--emulated", action="store_true", help="emulated engines, to see that everything runs")
+    parser.add_argument("--judgement", action="store_true", help="the target judges, instead of scoring tails")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import httpx
@@ -111,11 +111,14 @@ class Side:
     brain: CountingBrain
 
     async def ask(self, messages: list[dict[str, str]], budget: Budget, seed: int) -> dict[str, Any]:
-        """One answer. Raises `httpx.HTTPStatusError` if there is none."""
-        model = TARGET if self.arm == ALONE else "reasoner"
-        body = {"model": model, "messages": messages, "temperature": 0.7, "seed": seed}
-        limit = {"max_tokens": budget.whole, "stop": ["\n\n"]} if self.arm == ALONE else {"stop": ["\n\n"]}
-        response = await self.client.post(CHAT, json={**body, **limit})
+        """One answer, within a budget of the arm's own or a smaller one. Raises `httpx.HTTPStatusError` if there is none."""
+        body: dict[str, Any] = {"messages": messages, "temperature": 0.7, "seed": seed, "stop": ["\n\n", "Question:"]}
+        if self.arm == ALONE:
+            body |= {"model": TARGET, "max_tokens": budget.whole}
+        else:
+            lowered = {"samples": budget.samples, "turns": 1} if self.arm == BEST else asdict(budget)
+            body |= {"model": "reasoner", "agentserve": lowered}
+        response = await self.client.post(CHAT, json=body)
         response.raise_for_status()
         await eventually(lambda: not self.brain.calls, "the end of all calls", 60.0)
         answer: dict[str, Any] = response.json()

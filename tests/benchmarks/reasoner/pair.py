@@ -46,9 +46,18 @@ def prepare(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def running(folder: Path, logs: Path, progress: Progress, *, emulated: bool) -> AsyncIterator[dict[str, str]]:
-    """Both engines, by model their URLs. They are ended on leaving, whatever the reason."""
-    engines = {model: _engine(model, folder, logs, core, emulated) for core, model in enumerate((DRAFT, TARGET))}
+async def running(
+    folder: Path, logs: Path, progress: Progress, *, tails: bool, emulated: bool
+) -> AsyncIterator[dict[str, str]]:
+    """Both engines, by model their URLs. They are ended on leaving, whatever the reason.
+
+    The target scores tails with our plugin, or judges without it.
+    """
+    plugins = {DRAFT: True, TARGET: tails}
+    engines = {
+        model: _emulated(model) if emulated else _launched(model, folder, logs, core, plugin)
+        for core, (model, plugin) in enumerate(plugins.items())
+    }
     async with AsyncExitStack() as stack:
         for engine in engines.values():
             stack.push_async_callback(engine.stop)
@@ -56,12 +65,14 @@ async def running(folder: Path, logs: Path, progress: Progress, *, emulated: boo
         yield {model: engine.url for model, engine in engines.items()}
 
 
-def _engine(model: str, folder: Path, logs: Path, core: int, emulated: bool) -> AttachedEngine:
-    name = EngineId(model)
-    if emulated:
-        size = Emulated(kv_tokens=KV_BLOCKS * BLOCK_SIZE, block_size=BLOCK_SIZE, max_model_len=CONTEXT, speed=20.0)
-        return InProcessEngine(name, size, model)
+def _emulated(model: str) -> AttachedEngine:
+    size = Emulated(kv_tokens=KV_BLOCKS * BLOCK_SIZE, block_size=BLOCK_SIZE, max_model_len=CONTEXT, speed=20.0)
+    return InProcessEngine(EngineId(model), size, model)
+
+
+def _launched(model: str, folder: Path, logs: Path, core: int, plugin: bool) -> AttachedEngine:
     args = ["--block-size", BLOCK_SIZE, "--num-gpu-blocks-override", KV_BLOCKS, "--max-model-len", CONTEXT]
+    args += ["--scheduling-policy", "priority", "--enable-prompt-tokens-details"]
     one_core = {"VLLM_CPU_OMP_THREADS_BIND": str(core % (os.cpu_count() or 1))} if installed.is_cpu_build() else {}
-    launch = Launch(model=str(folder / model), args=[str(arg) for arg in args], plugin=True, env=one_core)
-    return LaunchedEngine(name, launch, model, logs / f"{model}.log")
+    launch = Launch(model=str(folder / model), args=[str(arg) for arg in args], plugin=plugin, env=one_core)
+    return LaunchedEngine(EngineId(model), launch, model, logs / f"{model}.log")

@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from random import Random
+from statistics import fmean
 
 import pytest
 
@@ -102,3 +103,16 @@ def test_what_is_no_calibration_is_an_error() -> None:
 
 def test_turns_are_put_into_buckets_that_grow() -> None:
     assert [bucket(turn) for turn in range(9)] == [1, 2, 2, 4, 4, 4, 4, 8, 8]
+
+
+def test_the_rate_holds_from_the_first_programs_on_though_their_scores_are_correlated() -> None:
+    def missed(seed: int) -> float:
+        calibration, draws = Calibration(seed), Random(seed)
+        rejected = []
+        for program in range(5):
+            level = draws.gauss(0, 1)
+            scores = [0.8 * level + 0.6 * draws.gauss(0, 1) for _ in range(24)]
+            rejected += [calibration.judge(KEY, score, str(program), 0.4).rejected for score in scores]
+        return abs(fmean(rejected) - 0.4)
+
+    assert fmean(missed(seed) for seed in range(20)) < 0.05

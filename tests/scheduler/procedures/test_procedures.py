@@ -83,6 +83,15 @@ def test_a_decided_vote_stops_the_others() -> None:
     assert hear(procedure, "3.0.draft", ENDED) == []
 
 
+def test_what_stopped_samples_would_have_written_is_saved() -> None:
+    procedure = SelfConsistency(replace(PLAIN, samples=4, decided=0.97))
+    procedure.begin()
+    hear(procedure, "3.0.draft", News(4))
+    hear(procedure, "0.0.draft", ENDED)
+    hear(procedure, "1.0.draft", ENDED)
+    assert conclusion(hear(procedure, "2.0.draft", ENDED)).saved == 10 - 4
+
+
 def test_a_sample_that_says_the_same_again_and_again_is_over() -> None:
     procedure = SelfConsistency(replace(PLAIN, samples=1, certain=2))
     procedure.begin()
