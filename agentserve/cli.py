@@ -13,7 +13,7 @@ from rich.table import Table
 
 from agentserve import __version__
 from agentserve.commands.calibrate import calibrate
-from agentserve.commands.common import err, fail, out
+from agentserve.commands.common import JsonOption, err, fail, out, print_json
 from agentserve.commands.doctor import doctor
 from agentserve.commands.explain import explain
 from agentserve.commands.keys import keys as key_commands
@@ -118,12 +118,20 @@ def _prepare_demo_model() -> None:
 
 
 @app.command()
-def check_config(file: Annotated[Path, typer.Argument(help="The configuration file.")]) -> None:
+def check_config(
+    file: Annotated[Path, typer.Argument(help="The configuration file.")], as_json: JsonOption = False
+) -> None:
     """Check a configuration file without starting anything."""
     try:
         config = load(file)
     except ConfigError as error:
         fail(str(error))
+    if as_json:
+        engines = [
+            {"model": pool.model, "engine": engine.name, "origin": _origin(engine)} for pool, engine in config.engines
+        ]
+        print_json({"policy": config.policy.name, "listen": config.listen, "engines": engines})
+        return
     out.print(f"{escape(str(file))} is valid: policy {config.policy.name}, listening on {config.listen}")
     for pool, engine in config.engines:
         out.print(f"  {escape(pool.model)}: engine {engine.name}, {escape(_origin(engine))}")
@@ -136,8 +144,12 @@ def _origin(engine: EngineSection) -> str:
 
 
 @app.command()
-def policies() -> None:
+def policies(as_json: JsonOption = False) -> None:
     """List the presets, and the policies they are made of."""
+    if as_json:
+        presets_told = {name: {kind: str(getattr(preset, kind)) for kind in KINDS} for name, preset in PRESETS.items()}
+        print_json({"presets": presets_told, "policies": {kind: list(of) for kind, of in registry.POLICIES.items()}})
+        return
     presets = Table("preset", title="Presets (`policy: NAME`)", title_justify="left")
     for kind in KINDS:
         presets.add_column(kind, overflow="fold")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Never, TypeAlias
 
 import httpx
@@ -14,7 +13,6 @@ UrlOption: TypeAlias = Annotated[str, typer.Option(help="The gateway's base URL.
 KeyOption: TypeAlias = Annotated[
     str, typer.Option(envvar="AGENTSERVE_API_KEY", help="An API key, where the gateway asks for one.")
 ]
-JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print what the gateway answers, as JSON.")]
 
 HERE = "http://127.0.0.1:8000"
 
@@ -47,8 +45,3 @@ def _message(answer: httpx.Response) -> str:
         return str(answer.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):
         return answer.text[:200]
-
-
-def print_json(answer: object) -> None:
-    """Prints it for machines."""
-    typer.echo(json.dumps(answer, indent=2))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shlex
 import signal
 from collections.abc import Coroutine, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Any, Never, TypeVar
+from typing import Annotated, Any, Never, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import typer
@@ -22,6 +23,8 @@ from scheduler.policy import PRESETS, PolicyConfig, PolicyError, parse_policy
 
 T = TypeVar("T")
 
+JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+
 out = Console(highlight=False)
 err = Console(highlight=False, stderr=True)
 
@@ -30,6 +33,11 @@ def fail(message: str) -> Never:
     """Ends the command because of a mistake of its user."""
     err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
     raise typer.Exit(2)
+
+
+def print_json(answer: object) -> None:
+    """Prints it for machines."""
+    typer.echo(json.dumps(answer, indent=2))
 
 
 def warn(message: str) -> None:

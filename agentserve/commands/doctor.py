@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from agentserve import __version__
-from agentserve.commands.common import out
+from agentserve.commands.common import JsonOption, out, print_json
 from agentserve.config import Config
 from agentserve.doctor.check import Check, Level, ok
 from agentserve.doctor.configured import configured, read
@@ -24,12 +23,12 @@ STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 
 def doctor(
     config: Annotated[Path | None, typer.Option(help="A configuration file: what it names is checked too.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check this installation, and say what to fix. Ends with code 1 if something that is wanted does not work."""
     checks = list(_checks(config))
     if as_json:
-        typer.echo(json.dumps({"checks": [asdict(check) for check in checks]}, indent=2))
+        print_json({"checks": [asdict(check) for check in checks]})
     else:
         for check in checks:
             _print(check)

@@ -9,8 +9,7 @@ import typer
 from rich.markup import escape
 
 from agentserve import telling
-from agentserve.commands.asking import JsonOption
-from agentserve.commands.common import fail, out
+from agentserve.commands.common import JsonOption, fail, out
 
 
 def explain(

@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from agentserve.commands.common import err, fail, out
-from agentserve.gateway.tenants.keys import Issued, KeyRing, KeysError, Role, changing, load_keys
+from agentserve.commands.common import JsonOption, err, fail, out, print_json
+from agentserve.gateway.tenants.keys import Issued, Key, KeyRing, KeysError, Role, changing, load_keys
 from agentserve.sections import in_seconds
 from scheduler.types import Seconds
 
@@ -38,12 +38,15 @@ def create(
 
 
 @keys.command("list")
-def list_keys(file: File = FILE) -> None:
+def list_keys(file: File = FILE, as_json: JsonOption = False) -> None:
     """List the keys: ids and whose they are, never the keys themselves."""
     try:
         ring = load_keys(file)
     except KeysError as error:
         fail(str(error))
+    if as_json:
+        print_json({"keys": [_public(key) for key in ring.keys.values()]})
+        return
     table, now = Table("id", "tenant", "role", "created", "expires"), time.time()
     for key in ring.keys.values():
         end = "never" if key.expires is None else _day(key.expires)
@@ -82,6 +85,11 @@ def _changing(file: Path) -> Iterator[KeyRing]:
             yield ring
     except KeysError as error:
         fail(str(error))
+
+
+def _public(key: Key) -> dict[str, object]:
+    """What may be told of a key; times are in seconds since 1970."""
+    return {name: getattr(key, name) for name in ("id", "tenant", "role", "created", "expires")}
 
 
 def _show(issued: Issued) -> None:

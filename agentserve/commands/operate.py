@@ -9,8 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from agentserve.commands.asking import HERE, JsonOption, KeyOption, UrlOption, ask, print_json
-from agentserve.commands.common import out
+from agentserve.commands.asking import HERE, KeyOption, UrlOption, ask
+from agentserve.commands.common import JsonOption, out, print_json
 from agentserve.commands.words import short
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 import uvicorn
 from rich.markup import escape
 
-from agentserve.commands.common import err, fail, out
+from agentserve.commands.common import JsonOption, err, fail, out, print_json
 from agentserve.config import Config, ConfigError, parse
 from agentserve.gateway.server import listen as open_listener
 from scheduler.log import LogError, replay
@@ -24,7 +23,7 @@ def replay_log(
         bool, typer.Option("--dashboard", help="Show it in the browser, with a slider in time.")
     ] = False,
     listen: Annotated[str, typer.Option(help="HOST:PORT for --dashboard, on loopback.")] = HERE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Replay an event log through a fresh brain, and tell whether it decides the same. Ends with code 1 if not."""
     try:
@@ -38,7 +37,7 @@ def replay_log(
     difference = outcome.first_difference
     if as_json:
         told = {"events": outcome.events, "actions": outcome.actions, "first_difference": difference}
-        typer.echo(json.dumps(told, indent=2))
+        print_json(told)
     else:
         out.print(f"{outcome.events} events led to {outcome.actions} actions")
         out.print(

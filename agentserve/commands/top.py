@@ -15,8 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from agentserve.commands.asking import HERE, JsonOption, KeyOption, UrlOption, refused
-from agentserve.commands.common import check_url, fail, out
+from agentserve.commands.asking import HERE, KeyOption, UrlOption, refused
+from agentserve.commands.common import JsonOption, check_url, fail, out, print_json
 from agentserve.commands.words import duration, short
 from agentserve.dashboard.reader import EngineRow, Picture, Row
 from agentserve.dashboard.states import State
@@ -56,7 +56,7 @@ def top(
     except httpx.HTTPError as error:
         fail(f"no gateway answers at {base}: {error}; start one with `agentserve serve`, or name it with --url")
     if as_json:
-        typer.echo(json.dumps(as_data(first), indent=2))
+        print_json(as_data(first))
     elif once or not out.is_terminal:
         out.print(render(first, out.height if out.is_terminal else 1000))
     else:

@@ -8,8 +8,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from agentserve.commands.asking import HERE, JsonOption, KeyOption, UrlOption, ask, print_json
-from agentserve.commands.common import out
+from agentserve.commands.asking import HERE, KeyOption, UrlOption, ask
+from agentserve.commands.common import JsonOption, out, print_json
 
 
 def workflows(url: UrlOption = HERE, key: KeyOption = "", as_json: JsonOption = False) -> None:

@@ -30,8 +30,8 @@ export async function follow(take, tell, refused) {
         continue;
       }
       if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error?.message ?? `status ${answer.status}`);
-      pause = FIRST;
-      if (await read(answer.body, take)) return;
+      const heard = (frame) => { pause = FIRST; take(frame); };
+      if (await read(answer.body, heard)) return;
     } catch (error) {
       why = error instanceof TypeError ? "the gateway does not answer" : error.message;
     }
