@@ -279,7 +279,7 @@ def table(measured: Sequence[Cost], gained: Sequence[Gain], engines: str) -> str
     lines = [
         "# Graphs",
         "",
-        "`python -m tests.benchmarks.graphs --json docs/results/graphs.json --markdown docs/results/graphs.md`",
+        f"`python -m tests.benchmarks.graphs {' '.join(sys.argv[1:])}`",
         "",
         f"{COUNT:,} tools that take no time; building the graph is counted. Medians, the graphs in turn; the machine was",
         "busy with other work, which the CPU time does not count and the wall time does.",
