@@ -179,6 +179,7 @@ async def gateway(
     member = recall = None
     if store is not None:
         member = Member(store, config, driver, lives.under_way, names, tenants)
+        lives.watch(member)
         shared = Shared(store, member.name, roster, chain)
         recall = shared.find
         tasks += [asyncio.create_task(member.run()), asyncio.create_task(shared.keep())]
