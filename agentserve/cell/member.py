@@ -266,7 +266,7 @@ class Member(Watcher):
     def _announce(self) -> None:
         """Says all calls in flight to whoever is asked from now on."""
         now, lives = self._driver.now(), list(self._lives())
-        ended = [ProgramEnded(now, program) for program in self._ended]
+        ended: list[Event] = [ProgramEnded(now, program) for program in self._ended]
         for event in (*ended, *announcements(lives, now)):
             self._driver.obey(self._driver.take(event))
 
