@@ -25,7 +25,7 @@ from agentserve.cell.term import NOTHING, Term
 from agentserve.config import Config
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.errors import ApiError
-from agentserve.gateway.lives import Life
+from agentserve.gateway.lives import Life, Watcher
 from agentserve.gateway.tenants.door import Visitor
 from agentserve.gateway.tenants.tenant import Tenant
 from agentserve.state.base import Candidate, Lease, Store, StoreError
@@ -48,10 +48,12 @@ from scheduler.events import (
     ToolEnded,
     ToolStarted,
 )
-from scheduler.types import EngineId, Seconds, TenantId
+from scheduler.types import EngineId, ProgramKey, Seconds, TenantId
 
 POLLS = 10
 """Questions to the store in the time of a lease."""
+LATELY: Seconds = 5.0
+"""What ended longer ago is in the brain's log."""
 PROTOCOL = 1
 """Of the channel: gateways of another one do not follow us, nor we them."""
 OF_CALLS = (
@@ -74,7 +76,7 @@ OF_CALLS = (
 logger = logging.getLogger(__name__)
 
 
-class Member:
+class Member(Watcher):
     """Stands between a driver and the brain. What the driver gives it goes to the brain, wherever that is."""
 
     def __init__(
@@ -110,7 +112,20 @@ class Member:
         self._links: set[Channel] = set()
         """From gateways that have said who they are."""
         self._questions: Questions | None = None
+        self._ended: dict[ProgramKey, Seconds] = {}
+        """Programs that have ended lately, or without a brain, and when: it may not know."""
         self._go_without()
+
+    def call_ended(self, life: Life) -> None:
+        """A program's last call ends it."""
+        if life.arrival.final:
+            self.program_ended(life.arrival.program, life.ended)
+
+    def program_ended(self, program: ProgramKey, at: Seconds) -> None:
+        """No more calls come from it."""
+        self._ended[program] = at
+        if self._driver.standing != "none":
+            self._ended = {program: then for program, then in self._ended.items() if then > at - LATELY}
 
     def attach(self, control: ASGIApp, tenant: Callable[[TenantId], Tenant]) -> None:
         """Says who answers control requests here."""
@@ -250,7 +265,9 @@ class Member:
 
     def _announce(self) -> None:
         """Says all calls in flight to whoever is asked from now on."""
-        for event in list(announcements(self._lives(), self._driver.now())):
+        now, lives = self._driver.now(), list(self._lives())
+        ended: list[Event] = [ProgramEnded(now, program) for program in self._ended]
+        for event in (*ended, *announcements(lives, now)):
             self._driver.obey(self._driver.take(event))
 
     # --- following --------------------------------------------------------------------------------------------------

@@ -185,6 +185,7 @@ async def gateway(
     member = recall = None
     if store is not None:
         member = Member(store, config, driver, lambda: list(lives.calls.values()), names, tenants)
+        lives.watch(member)
         shared = Shared(store, member.name, roster, chain)
         recall = shared.find
         tasks += [asyncio.create_task(member.run()), asyncio.create_task(shared.keep())]

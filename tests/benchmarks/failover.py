@@ -98,8 +98,10 @@ class Load:
             began = time.monotonic()
             try:
                 text = await self._stream(gateway, name, messages, final=final)
+            except httpx.ConnectError:  # it is being started again: nothing had begun
+                await asyncio.sleep(0.05)
             except httpx.TransportError as error:
-                if not any(death >= began for death in gateway.deaths) and gateway.standing():
+                if not any(death >= began for death in gateway.deaths):
                     self._tally.wrong.append(f"{name}: {gateway.name} was alive and broke off: {error!r}")
                 self._tally.repeated += 1
                 await asyncio.sleep(0.05)
@@ -114,7 +116,10 @@ class Load:
         body = {"model": MODEL, "messages": messages, "max_tokens": OUTPUT, "stream": True, "ignore_eos": True}
         async with self._client.stream("POST", gateway.url + CHAT, json=body, headers=headers) as answer:
             if answer.status_code != 200:
-                self._tally.wrong.append(f"{name}: status {answer.status_code}: {(await answer.aread())[:200]!r}")
+                text = (await answer.aread()).decode()
+                if "no_engine" in text:
+                    raise httpx.ConnectError("it is not /ready yet: it was started again just now")
+                self._tally.wrong.append(f"{name}: status {answer.status_code}: {text[:200]}")
                 return ""
             lines = [line async for line in answer.aiter_lines() if line.startswith("data: ")]
         if lines.count("data: [DONE]") != 1:
