@@ -52,7 +52,6 @@ class Bench:
 
     def __init__(self, seed: int, side_by_side: int = 16, calibration: Calibration | None = None) -> None:
         self._seed = seed
-        self._random = Random(seed)
         self._side_by_side = side_by_side
         self._actions: list[Action] = []
         cell = Cell(_many, self._aborted, _nothing)
@@ -102,7 +101,7 @@ class Bench:
         tally.begin(step)
         output = tally.script.length(step)
         share = 1.0 if step.stage is Stage.VERIFY else output / action.max_output
-        ends = self._now + MEANS[step.stage] * share * self._random.uniform(0.75, 1.25)
+        ends = self._now + MEANS[step.stage] * share * Random(f"{self._seed}:{action.call}").uniform(0.75, 1.25)
         self._under_way[action.call] = UnderWay(tally, step, action.model, output, self._now, ends)
         self._count += 1
         heappush(self._queue, (ends, self._count, action.call))
