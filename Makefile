@@ -5,7 +5,7 @@ CONFIG ?=
 TRACES ?= traces
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo text2sql reasoner serve test check format lock bench soak fuzz tournament tournament-full text2sql-sim clean
+.PHONY: help setup demo docs text2sql reasoner serve test check format lock bench soak fuzz tournament tournament-full text2sql-sim clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,8 +65,12 @@ tournament-full: setup ## every cell of the grid, on Ray (RAY=address of a clust
 	@$(BIN)/python -c 'import ray' 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[ray]'
 	$(BIN)/python -m tests.benchmarks.tournament --whole --ray $(or $(RAY),local) --traces $(TRACES)
 
+docs: setup ## the documentation as a site, in .site/
+	$(BIN)/python scripts/reference.py
+	$(BIN)/zensical build --strict
+
 lock: setup ## pin the dependencies anew
 	scripts/lock.sh
 
 clean: ## remove what the targets made, the model included
-	rm -rf .venv .venv-clients .models .demo .text2sql .reasoner .tournament .compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-clients .models .demo .text2sql .reasoner .tournament .compiled .site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -33,6 +33,8 @@ class RejectReason(StrEnum):
     NO_ENGINE = "no_engine"
     ENGINES_FAILED = "engines_failed"
     DUPLICATE = "duplicate"
+    TOO_LATE = "too_late"
+    """Its deadline cannot be met any more, and the policy does not serve such calls."""
 
 
 @dataclass(frozen=True, slots=True)

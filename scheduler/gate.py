@@ -29,6 +29,8 @@ class Gate:
         candidates = self._candidates(call)
         if not candidates:
             self._strand(call)
+        elif self._is_given_up(call):
+            self._refuse(call, RejectReason.TOO_LATE, _too_late(call, self._desk.now))
         elif self._enters_freely(call, candidates):
             self._dispatch(call, self._place(call, candidates))
         else:
@@ -79,9 +81,13 @@ class Gate:
     def lose(self, name: CallId) -> None:
         """An alarm has rung: a call that still waits is too late from now on, and others may go before it."""
         call = self._desk.books.calls.get(name)
-        if call is not None and call.lost <= self._desk.now:
+        if call is None or call.engine is not None or not self._is_lost(call):
+            return
+        if self._is_given_up(call):
+            self._drop(call, RejectReason.TOO_LATE, _too_late(call, self._desk.now))
+        else:
             self.line.find_place(call, self._desk.policies, self._desk.view)
-            self._desk.books.roomier.update(self._desk.books.engines)
+        self._desk.books.roomier.update(self._desk.books.engines)
 
     def reorder(self) -> None:
         """Other policies are in force."""
@@ -98,19 +104,29 @@ class Gate:
         """An engine went away: rejects the waiting calls that no other can take."""
         for call in self.line:
             if not self._candidates(call):
-                self.line.leave(call)
-                self._strand(call)
-                for listener in self._desk.policies.listeners:
-                    listener.call_dropped(self._desk.view, call)
+                self._drop(call, *_stranded(call))
 
     def _strand(self, call: Call) -> None:
+        self._refuse(call, *_stranded(call))
+
+    def _drop(self, call: Call, reason: RejectReason, detail: str) -> None:
+        """Refuses one that stands in line."""
+        self.line.leave(call)
+        self._refuse(call, reason, detail)
+        for listener in self._desk.policies.listeners:
+            listener.call_dropped(self._desk.view, call)
+
+    def _refuse(self, call: Call, reason: RejectReason, detail: str) -> None:
         self._desk.books.forget(call)
-        if call.failed_on:
-            reason, detail = RejectReason.ENGINES_FAILED, f"{', '.join(call.failed_on)} did not take the call"
-        else:
-            reason, detail = RejectReason.NO_ENGINE, f"the engines of {call.model!r} went down while the call waited"
         self._desk.actions.append(Reject(call.id, reason, detail))
         self._keeper.rest(call.program, (), math.nan)
+
+    def _is_lost(self, call: Call) -> bool:
+        return call.lost <= self._desk.now
+
+    def _is_given_up(self, call: Call) -> bool:
+        triage = self._desk.policies.triage
+        return triage is not None and not triage.serve_lost and self._is_lost(call)
 
     def _candidates(self, call: Call) -> list[EngineState]:
         """The engines that might take a call now: one alone, if the call is bound to it."""
@@ -181,6 +197,17 @@ def _is_rewritten(call: Call) -> bool:
     program = call.program
     running = any(other.engine is not None for other in program.calls.values())
     return bool(program.context) and not call.extends and not running
+
+
+def _stranded(call: Call) -> tuple[RejectReason, str]:
+    if call.failed_on:
+        return RejectReason.ENGINES_FAILED, f"{', '.join(call.failed_on)} did not take the call"
+    return RejectReason.NO_ENGINE, f"the engines of {call.model!r} went down while the call waited"
+
+
+def _too_late(call: Call, now: Seconds) -> str:
+    told = "" if call.deadline is None else f", {max(0.0, call.deadline - now):.1f} s from now"
+    return f"the deadline{told}, cannot be met any more: what is left of the program takes longer"
 
 
 def _why(call: Call, now: Seconds, engine: EngineState) -> Why:

@@ -134,8 +134,17 @@ class Clients:
         live.unanswered -= 1
         for waiter in self._waiters.pop(CallRef(live.id, call.id), ()):
             self._release(waiter, end)
-        if not live.unanswered:
-            self._end(live)
+        self._end_if_over(live)
+
+    def refused(self, refused: LiveCall) -> None:
+        """The gateway will not serve the call: its client gives the program up, and sends no more of its calls.
+
+        For programs that wait for one of those it has ended.
+        """
+        live = refused.program
+        live.given_up = True
+        live.unanswered -= 1
+        self._end_if_over(live)
 
     # --- programs ---------------------------------------------------------------------------------------------------
 
@@ -181,6 +190,18 @@ class Clients:
             heirs=heirs(program),
         )
 
+    def _end_if_over(self, live: LiveProgram) -> None:
+        """A program that was given up is over when nothing is under way any more."""
+        if live.given_up and live.unanswered == live.unsent:
+            for call in live.program.calls:
+                live.ends.setdefault(call.id, self._clock.now)
+                for waiter in self._waiters.pop(CallRef(live.id, call.id), ()):
+                    if waiter.live is not live:
+                        self._release(waiter, self._clock.now)
+            self._end(live)
+        elif not live.unanswered:
+            self._end(live)
+
     def _end(self, live: LiveProgram) -> None:
         program = live.program
         del self._live[program.id]
@@ -199,6 +220,7 @@ class Clients:
                 cached=live.cached,
                 output=live.output,
                 objective=program.objective_s,
+                given_up=live.given_up,
             )
         )
 
@@ -239,6 +261,8 @@ class Clients:
         self._clock.at(ready + live.legs.client, partial(self._reach_gateway, live, call))
 
     def _reach_gateway(self, live: LiveProgram, call: Call) -> None:
+        if live.given_up:
+            return
         live.unsent -= 1
         ratio, now = live.bytes_per_token, self._clock.now
         said = call.said or self._rules.said(call, last=not live.unsent)

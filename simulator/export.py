@@ -79,4 +79,5 @@ def _simulation(simulation: Simulation) -> Plain:
 
 
 def _program(program: ProgramResult, simulation: Simulation) -> Plain:
-    return {**asdict(program), "completion": program.completion, "alone": simulation.alone.get(program.program)}
+    completion = None if program.given_up else program.completion
+    return {**asdict(program), "completion": completion, "alone": simulation.alone.get(program.program)}

@@ -12,7 +12,7 @@ from functools import partial
 from time import perf_counter
 from typing import Protocol, TypeAlias
 
-from scheduler.actions import Abort, Action, Answer, Dispatch, Reject, Release, Retain, Submit
+from scheduler.actions import Abort, Action, Answer, Dispatch, Reject, RejectReason, Release, Retain, Submit
 from scheduler.brain import Decision
 from scheduler.events import (
     CallArrived,
@@ -80,6 +80,7 @@ class Gateway:
         self._alive: Seconds = 0.0
         """When something other than an alarm happened last."""
         self._answered: Answered = _nobody
+        self._refused: Answered = _nobody
         self._aborted: Answered = _wanted
         self._perform: Perform = _no_procedure
         self._tools: Tools = _none
@@ -91,9 +92,13 @@ class Gateway:
         for station in self.stations.values():
             self.tell(EngineUp(0.0, station.id, station.spec(model or station.model.model)))
 
-    def serve(self, answered: Answered, tools: Tools, gap: Gap | None = None) -> None:
-        """Says who gets the answers, and which tools they ask for; with `gap`, the brain is told what is to come."""
+    def serve(self, answered: Answered, tools: Tools, gap: Gap | None = None, refused: Answered | None = None) -> None:
+        """Says who gets the answers, and which tools they ask for; with `gap`, the brain is told what is to come.
+
+        `refused` hears of calls that are too late to be served.
+        """
         self._answered = answered
+        self._refused = refused or _nobody
         self._tools = tools
         self._gap = gap
 
@@ -173,6 +178,8 @@ class Gateway:
                 self._order(program, engine, ttl)
             case Release(program, engine):
                 self._order(program, engine, 0.0)
+            case Reject(name, RejectReason.TOO_LATE):
+                self._refused(self.live.pop(name))
             case Reject(name, reason, detail):
                 raise SimulationError(f"call {name} was rejected ({reason.value}): {detail}")
             case Abort(name):

@@ -38,6 +38,8 @@ class LiveProgram:
     ends: dict[str, Seconds] = field(default_factory=dict)
     """When each answer was complete at the client."""
     prompt: Tokens = 0
+    given_up: bool = False
+    """One of its calls was refused, and its client sends no more."""
     cached: Tokens = 0
     output: Tokens = 0
 

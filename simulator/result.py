@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,11 +56,13 @@ class ProgramResult:
     output: Tokens
     objective: Seconds | None = None
     """Within how many seconds of its arrival it was to end, if its client had said so."""
+    given_up: bool = False
+    """One of its calls was refused."""
 
     @property
     def completion(self) -> Seconds:
-        """From its arrival to its last token."""
-        return self.finished - self.arrival
+        """From its arrival to its last token; infinite if it was given up."""
+        return math.inf if self.given_up else self.finished - self.arrival
 
     @property
     def in_time(self) -> bool | None:

@@ -53,7 +53,8 @@ class World:
             self.clock, programs, self.gateway.arrive, self._ended, seed=seed, network=network, rules=rules
         )
         self._on_program = on_program
-        self.gateway.serve(self._answered, self.clients.tools, self.clients.gap if rules.foretell else None)
+        gap = self.clients.gap if rules.foretell else None
+        self.gateway.serve(self._answered, self.clients.tools, gap, self.clients.refused)
 
     def run(self) -> None:
         """Runs to the last answer.

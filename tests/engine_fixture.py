@@ -39,7 +39,7 @@ class RealEngine:
 @pytest.fixture(scope="session")
 def vllm_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealEngine]:
     """SmolLM2 with 8,192 tokens of KV, priority scheduling and the plugin."""
-    port = _free_port()
+    port = free_port()
     engine = RealEngine(f"http://127.0.0.1:{port}", MODEL, tmp_path_factory.mktemp("vllm") / "engine.log")
     with engine.log.open("wb") as log:
         process = subprocess.Popen(
@@ -91,7 +91,8 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port on loopback that nobody has at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

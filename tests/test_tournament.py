@@ -12,8 +12,8 @@ from scheduler.policy import PRESETS
 from simulator.fleet import parse_fleet
 from tests.benchmarks.drawing import Workload, alone_times, draw, origin, warm
 from tests.benchmarks.tournament.grid import FLEETS, LEVELS, OFFLOAD, WORKLOADS, Cell, cells
-from tests.benchmarks.tournament.play import Game, Results
-from tests.benchmarks.tournament.report import OURS, Table, report
+from tests.benchmarks.tournament.play import ORACLES, Game, Results
+from tests.benchmarks.tournament.report import OURS, Table, finalists, report
 from tests.benchmarks.tournament.score import Score, jain, play
 from workloads.generate import SMALL, generate
 
@@ -80,7 +80,7 @@ def scores(cell: Cell, means: dict[str, Sequence[float | None]]) -> dict[Game, S
 def test_the_best_rival_of_a_seed_is_chosen_on_the_other_seeds() -> None:
     cell = Cell("mix", "one", 1.0)
     table = Table(scores(cell, {OURS: [8, 8, 8], "vllm": [10, 10, 10], "lucky": [5, 20, 20]}))
-    assert table.best_rivals(cell) == ["vllm", "lucky", "lucky"]
+    assert table.finals(cell) == {1: "vllm", 2: "lucky", 3: "lucky"}
     ratio = table.against_best(cell)
     assert ratio is not None
     assert ratio.value == pytest.approx((10 * 20 * 20 / 8**3) ** (1 / 3))
@@ -89,8 +89,28 @@ def test_the_best_rival_of_a_seed_is_chosen_on_the_other_seeds() -> None:
 def test_a_rival_that_leaves_calls_without_an_answer_is_nobodys_best() -> None:
     cell = Cell("mix", "one", 1.0)
     table = Table(scores(cell, {OURS: [8, 8], "vllm": [10, 10], "stuck": [1, None]}))
-    assert table.best_rivals(cell) == ["vllm", "stuck"]
-    assert table.values(cell, "stuck", lambda score: score.mean)[1] > 1e5
+    assert table.finals(cell) == {1: "vllm", 2: "stuck"}
+    assert table.values(cell, "stuck", [2], lambda score: score.mean)[0] > 1e5
+
+
+def test_later_seeds_need_only_the_best_rival_of_those_that_everybody_has_played() -> None:
+    cell = Cell("mix", "one", 1.0)
+    played = scores(cell, {OURS: [8, 8, 8], "vllm": [10, 10, 10], "good": [9, 9], "other": [9.5, 9.5]})
+    assert finalists(played, cell, 3) == (OURS, "vllm", "good")
+    assert Table(played).finals(cell) == {1: "good", 2: "good"}
+    played[Game(cell, "good", 3)] = a_score(4)
+    assert Table(played).finals(cell) == {1: "good", 2: "good", 3: "good"}
+    ratio = Table(played).against_best(cell)
+    assert ratio is not None
+    assert ratio.value == pytest.approx((9 * 9 * 4 / 8**3) ** (1 / 3))
+
+
+def test_the_bound_is_the_best_of_all_on_the_seeds_that_oracles_have_played() -> None:
+    cell = Cell("mix", "one", 1.0)
+    told = {name: [7.0 + number] for number, name in enumerate(ORACLES)}
+    played = scores(cell, {OURS: [8, 8], "vllm": [10, 10], **told})
+    assert Table(played).bound(cell) == {1: 7.0}
+    assert Table(scores(cell, {OURS: [8], "vllm": [10]})).bound(cell) == {}
 
 
 def test_results_are_kept_line_by_line_and_read_again(tmp_path: Path) -> None:

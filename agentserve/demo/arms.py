@@ -64,18 +64,11 @@ class EngineSize:
         return {"name": "vllm", "launch": self.launch(plugin=plugin)}
 
 
-class Arm(Protocol):
+class Side(Protocol):
     """One side, as the load client sees it."""
 
-    name: str
-
-    async def start(self, progress: Progress) -> None:
-        """Brings it up.
-
-        Raises:
-            EngineError: it did not come up.
-        """
-        ...
+    @property
+    def name(self) -> str: ...
 
     @property
     def url(self) -> str:
@@ -84,6 +77,18 @@ class Arm(Protocol):
 
     async def pins(self) -> Mapping[str, int]:
         """How many pins were made, hit, expired, broken and lost since it came up; empty if it makes none."""
+        ...
+
+
+class Arm(Side, Protocol):
+    """A side that we bring up."""
+
+    async def start(self, progress: Progress) -> None:
+        """Brings it up.
+
+        Raises:
+            EngineError: it did not come up.
+        """
         ...
 
     async def stop(self) -> None:
@@ -162,20 +167,25 @@ class GatewayArm:
                 await process.wait(0.5)
 
     async def pins(self) -> Mapping[str, int]:
-        async with httpx.AsyncClient(base_url=self.url, trust_env=False) as http:
-            page = (await http.get("/metrics")).text
-        counts: dict[str, int] = {}
-        for family in text_string_to_metric_families(page):
-            for sample in family.samples:
-                if sample.name == "agentserve_pins_total":
-                    outcome = sample.labels["outcome"]
-                    counts[outcome] = counts.get(outcome, 0) + int(sample.value)
-        return counts
+        return await pin_counts(self.url)
 
     async def stop(self) -> None:
         if self._process is not None:
             await self._process.stop(STOP_LIMIT)
             self._process = None
+
+
+async def pin_counts(gateway: str) -> Mapping[str, int]:
+    """How many pins a gateway has made, and how they ended, by its metrics."""
+    async with httpx.AsyncClient(base_url=gateway, trust_env=False) as http:
+        page = (await http.get("/metrics")).text
+    counts: dict[str, int] = {}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if sample.name == "agentserve_pins_total":
+                outcome = sample.labels["outcome"]
+                counts[outcome] = counts.get(outcome, 0) + int(sample.value)
+    return counts
 
 
 async def _answers(http: httpx.AsyncClient) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from agentserve.demo.arms import MODEL_NAME, Arm
+from agentserve.demo.arms import MODEL_NAME, Side
 from agentserve.demo.outcome import ArmOutcome, pins_since
 from workloads.arrivals import poisson
 from workloads.client import ReplayEvent, replay
@@ -37,7 +37,7 @@ class Workload:
 
 
 async def run(
-    arm: Arm,
+    side: Side,
     programs: Sequence[Program],
     workload: Workload,
     on_event: OnEvent | None = None,
@@ -45,13 +45,13 @@ async def run(
     skip_idle: bool = False,
 ) -> ArmOutcome:
     """Replays the programs on one side that is up."""
-    before = await arm.pins()
-    records = await replay(programs, arm.url, MODEL_NAME, ratio=workload.ratio, skip_idle=skip_idle, on_event=on_event)
+    before = await side.pins()
+    records = await replay(programs, side.url, MODEL_NAME, ratio=workload.ratio, skip_idle=skip_idle, on_event=on_event)
     await asyncio.sleep(SETTLE_S)
-    return ArmOutcome(arm.name, records, pins_since(before, await arm.pins()))
+    return ArmOutcome(side.name, records, pins_since(before, await side.pins()))
 
 
-async def saturated_rate(arm: Arm, workload: Workload, seed: int, on_event: OnEvent | None = None) -> float:
+async def saturated_rate(side: Side, workload: Workload, seed: int, on_event: OnEvent | None = None) -> float:
     """L: programs per second that a side completes when all are there at once."""
-    outcome = await run(arm, workload.at_once(seed), workload, on_event)
+    outcome = await run(side, workload.at_once(seed), workload, on_event)
     return workload.programs / summarise(outcome.records).makespan_s

@@ -10,6 +10,7 @@ from scheduler.actions import Reject, RejectReason
 
 RETRY_AFTER = 5
 """Seconds after which a call that found no engine is worth trying again."""
+DEADLINE_EXCEEDED = "deadline_exceeded"
 LONGEST_ECHO = 200
 """Characters of what a client sent that an error repeats."""
 
@@ -47,6 +48,10 @@ class ApiError(Exception):
         headers = [(b"www-authenticate", b"Bearer")] if self.status == 401 else []
         if self.retry_after is not None:
             headers.append((b"retry-after", b"%d" % self.retry_after))
+        if self.code == DEADLINE_EXCEEDED:
+            headers.append(
+                (b"x-should-retry", b"false")
+            )  # the SDKs of OpenAI and Anthropic try a 504 again by themselves
         return headers
 
     def body(self) -> bytes:
@@ -83,6 +88,7 @@ _REJECTED = {
     RejectReason.NO_ENGINE: (503, "no_engine"),
     RejectReason.ENGINES_FAILED: (502, "engines_failed"),
     RejectReason.DUPLICATE: (409, "duplicate"),
+    RejectReason.TOO_LATE: (504, DEADLINE_EXCEEDED),
 }
 
 

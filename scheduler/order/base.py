@@ -28,6 +28,11 @@ class Order(Protocol):
 class Triage(Order, Protocol):
     """An order that tells which calls are too late. Its keys do not move, but for once when a call is lost."""
 
+    @property
+    def serve_lost(self) -> bool:
+        """Whether such calls stay in line, or are refused."""
+        ...
+
     def lost_at(self, view: View, call: Call) -> Seconds:
         """From when on the call's deadline cannot be met any more; kept as `call.lost`. May be infinite, or past."""
         ...

@@ -33,6 +33,8 @@ class Punctual(StageOrder):
         laxity: how many times what is ahead is taken off the due date.
         margin: a program is lost when less than so many times what is ahead of it is left. 0 gives up only those whose
             deadline is over.
+        serve_lost: whether calls that are lost are served at all. Without, they are refused as too late, on arrival or
+            in line, so that whoever waits knows at once.
         slo_scale: when programs are due whose calls have no deadline (`scheduler.presets.stages`).
     """
 
@@ -40,6 +42,7 @@ class Punctual(StageOrder):
 
     laxity: float = 0.0
     margin: float = 0.4
+    serve_lost: bool = True
     slo_scale: float = 5.0
 
     def lost_at(self, view: View, call: Call) -> Seconds:

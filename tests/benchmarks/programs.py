@@ -1,12 +1,13 @@
-"""Agent programs on a real vLLM: stock, through agentserve, and through agentserve in front of an engine without plugin.
+"""Agent programs on a real vLLM: stock, through agentserve under one policy after another, and without our plugin.
 
-All engines are of equal size (8,192 tokens of KV) and are up all the time; only one is used at a time, on an otherwise
-idle machine. L is the rate at which the stock engine completes such programs when all are there at once. A repetition
-replays the same programs and arrivals on every side, and the sides take turns at being first; figures are ratios
-within repetitions (stock over ours, so above 1 is better than stock), as geometric means with 95 % t-intervals.
+Two engines of equal size (8,192 tokens of KV), one with the plugin, are up all the time; only one is used at a time, on
+an otherwise idle machine, and forgets what it has cached before each replay. Gateways keep what they learned from one
+repetition to the next. L is the rate at which the stock engine completes such programs when all are there at once. A
+repetition replays the same programs and arrivals on every side, and the sides take turns at being first; figures are
+ratios within repetitions (stock over ours, so above 1 is better than stock), as geometric means with 95 % t-intervals.
 
-    python -m tests.benchmarks.programs --json docs/results/programs.json        (about an hour; --resume goes on)
-    python -m tests.benchmarks.programs --report docs/results/programs.json      (prints the tables of a finished run)
+    python -m tests.benchmarks.programs --json docs/results/programs.json       (hours; goes on where it was cut off)
+    python -m tests.benchmarks.programs --report docs/results/programs.json     (prints the tables of what was run)
 """
 
 from __future__ import annotations
@@ -14,27 +15,39 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import httpx
+
 from agentserve.commands.common import run_interruptibly
-from agentserve.demo.arms import MODEL_NAME, Arm, EngineSize, GatewayArm, StockArm
+from agentserve.config import Launch
+from agentserve.demo.arms import MODEL_NAME, EngineSize, pin_counts
 from agentserve.demo.comparison import Workload, run, saturated_rate
 from agentserve.demo.outcome import ArmOutcome
 from agentserve.engines import demo_model
+from agentserve.engines.launched import LaunchedEngine
+from agentserve.text2sql.engines import DEV_MODE
+from agentserve.validation.served import ServedGateway
 from scheduler.policy import PRESETS
+from scheduler.types import EngineId
 from simulator.fleet import parse_fleet
 from simulator.world import simulate
 from workloads.program import Program
 from workloads.records import program_records
 from workloads.synth import calibrate
 
-OVERLOAD, HEAVY, LOW = 1.5, 2.7, 0.15
-"""Arrivals as multiples of L. L is a thrashing engine's rate, so that 1.5 L need not overload it; 2.7 L does."""
+FOLDER = Path(".bench/programs")
+"""Logs, and what gateways have learned."""
+LOW = 0.15
+"""At this multiple of L and below programs are next to alone: idle time is skipped, and the time alone fitted."""
+LOADS = "1.5,1.0,0.7,0.15"
+POLICIES = "agentserve,infercept,fcfs_ttl,continuum,continuum_code"
+"""The best of the tournament."""
 STUDENT_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 """The two-sided 95 % quantile of Student's t for a sample of so many."""
 STOCK, OURS, BARE = "vLLM", "agentserve", "agentserve, no plugin"
@@ -82,6 +95,15 @@ class Run:
         found = [result for result in self.results if (result.load, result.arm) == (load, arm)]
         return sorted(found, key=lambda result: result.repetition)
 
+    @property
+    def loads(self) -> list[float]:
+        """Those that were run, the highest first."""
+        return sorted({result.load for result in self.results}, reverse=True)
+
+    def arms(self, load: float) -> list[str]:
+        """Who ran at a load beside the stock engine."""
+        return [name for name in dict.fromkeys(r.arm for r in self.results if r.load == load) if name != STOCK]
+
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
@@ -112,69 +134,99 @@ def result_of(outcome: ArmOutcome, load: float, repetition: int) -> Result:
     )
 
 
-async def measure(options: argparse.Namespace) -> Run:
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where a replay's clients go."""
+
+    name: str
+    url: str
+
+    async def pins(self) -> Mapping[str, int]:
+        """What has become of pins; nothing on an engine itself."""
+        return {} if self.name == STOCK else await pin_counts(self.url)
+
+
+class Engines:
+    """The stock engine, and one with our plugin."""
+
+    def __init__(self, size: EngineSize) -> None:
+        self.stock = _engine(size, plugin=False)
+        self.ours = _engine(size, plugin=True)
+
+    @asynccontextmanager
+    async def up(self) -> AsyncIterator[None]:
+        """Both, one after the other: two that load at once take longer."""
+        try:
+            for engine in (self.stock, self.ours):
+                say(f"starting an engine, {engine.name}")
+                await engine.start(lambda _: None)
+            yield
+        finally:
+            for engine in (self.stock, self.ours):
+                await engine.stop()
+
+    @asynccontextmanager
+    async def side(self, name: str) -> AsyncIterator[Client]:
+        """A side, whose engine has forgotten all before."""
+        engine = self.stock if name in {STOCK, BARE} else self.ours
+        async with httpx.AsyncClient(trust_env=False, timeout=30.0) as http:
+            (await http.post(f"{engine.url}/reset_prefix_cache")).raise_for_status()
+        if name == STOCK:
+            yield Client(name, engine.url)
+            return
+        section = {"name": str(engine.name), "url": engine.url, "priority": engine is self.ours}
+        config = {"pools": [{"model": MODEL_NAME, "engines": [section]}]}
+        kept = FOLDER / f"{name}.state.json"
+        policy = PRESETS[OURS if name == BARE else name]
+        async with ServedGateway(config, policy, FOLDER, name, [str(engine.name)], lambda _: None, kept) as gateway:
+            yield Client(name, gateway.url)
+
+
+def _engine(size: EngineSize, *, plugin: bool) -> LaunchedEngine:
+    launch = Launch.model_validate(size.launch(plugin=plugin))
+    launch = launch.model_copy(update={"env": {**launch.env, DEV_MODE: "1"}})
+    name = "plugin" if plugin else "stock"
+    return LaunchedEngine(EngineId(name), launch, MODEL_NAME, FOLDER / f"{name}.log")
+
+
+async def measure(engines: Engines, kept: Run | None, options: argparse.Namespace) -> Run:
     """Runs what is missing of a benchmark, saving after every replay."""
-    size = EngineSize(demo_model.prepare())
-    with tempfile.TemporaryDirectory() as folder:
-        logs = Path(folder)
-        arms: list[Arm] = [
-            StockArm(size, logs, STOCK),
-            GatewayArm(size, logs, OURS, policy=options.policy),
-            GatewayArm(size, logs, BARE, policy=options.policy, plugin=False),
-        ]
-        async with up(arms):
-            return await replay_all(arms, options)
+    async with engines.up():
+        workload = Workload(options.programs, await calibrate(engines.stock.url, MODEL_NAME))
+        return await replay_all(engines, workload, kept or await begin(engines, workload, options), options)
 
 
-@asynccontextmanager
-async def up(arms: Sequence[Arm]) -> AsyncIterator[None]:
-    """Starts arms one after the other, and stops those that were started."""
-    started: list[Arm] = []
-    try:
-        for arm in arms:
-            say(f"starting {arm.name}")
-            started.append(arm)
-            await arm.start(lambda _: None)
-        yield
-    finally:
-        for arm in started:
-            await arm.stop()
-
-
-async def replay_all(arms: Sequence[Arm], options: argparse.Namespace) -> Run:
-    workload = Workload(options.programs, await calibrate(arms[0].url, MODEL_NAME))
-    path: Path = options.json
-    kept: Run | None = options.kept
-    if kept is None:
-        rates = [await saturated_rate(arms[0], workload, 1000 + turn) for turn in range(options.saturations)]
-        kept = Run("python -m tests.benchmarks.programs", sum(rates) / len(rates), rates, options.programs)
-        say(f"L = {kept.rate:.4f} programs/s, from {[round(rate, 4) for rate in rates]}")
-        kept.save(path)
-    for load, repetition in plan(options):
-        count, chosen = (options.low_programs, arms[:2]) if load == LOW else (options.programs, arms)
-        programs = workload.arriving(repetition + 1, load * kept.rate)[:count]
-        for arm in rotated(chosen, repetition):
-            if not kept.has(load, repetition, arm.name):
-                outcome = await run(arm, programs, workload, skip_idle=load == LOW)
-                kept.results.append(result_of(outcome, load, repetition))
-                kept.save(path)
-                tell(kept.results[-1])
+async def replay_all(engines: Engines, workload: Workload, kept: Run, options: argparse.Namespace) -> Run:
+    names = [STOCK, *options.policies.split(","), *([BARE] if options.bare else [])]
+    for repetition in range(options.repetitions):
+        for load in map(float, options.loads.split(",")):
+            programs = workload.arriving(repetition + 1, load * kept.rate)
+            if load <= LOW:
+                programs = programs[: options.low_programs]
+            for name in rotated(names, repetition):
+                if not kept.has(load, repetition, name):
+                    async with engines.side(name) as side:
+                        outcome = await run(side, programs, workload, skip_idle=load <= LOW)
+                    kept.results.append(result_of(outcome, load, repetition))
+                    kept.save(options.json)
+                    tell(kept.results[-1])
     return kept
 
 
-def plan(options: argparse.Namespace) -> Iterator[tuple[float, int]]:
-    """Loads and repetitions, interleaved so that a run that is cut off has some of each."""
-    repetitions = {OVERLOAD: options.repetitions, LOW: options.low_repetitions, HEAVY: options.heavy_repetitions}
-    rounds = max(1, options.repetitions)
-    for turn in range(rounds):
-        for load, count in repetitions.items():
-            for repetition in range(turn * count // rounds, (turn + 1) * count // rounds):
-                yield load, repetition
+async def begin(engines: Engines, workload: Workload, options: argparse.Namespace) -> Run:
+    """Measures L."""
+    rates = []
+    for turn in range(options.saturations):
+        async with engines.side(STOCK) as side:
+            rates.append(await saturated_rate(side, workload, 1000 + turn))
+    say(f"L = {average(rates):.4f} programs/s, from {[round(rate, 4) for rate in rates]}")
+    command = shlex.join(["python", "-m", "tests.benchmarks.programs", *sys.argv[1:]])
+    return Run(command, average(rates), rates, options.programs)
 
 
-def rotated(arms: Sequence[Arm], turn: int) -> list[Arm]:
-    cut = turn % len(arms)
-    return [*arms[cut:], *arms[:cut]]
+def rotated(names: Sequence[str], turn: int) -> list[str]:
+    cut = turn % len(names)
+    return [*names[cut:], *names[:cut]]
 
 
 def tell(result: Result) -> None:
@@ -255,9 +307,8 @@ def slowdowns(kept: Run, results: Sequence[Result], alone: Alone) -> list[float]
 def report(kept: Run) -> str:
     """The tables, in Markdown."""
     lines = [f"L = {kept.rate:.4f} programs/s (runs: {', '.join(f'{rate:.4f}' for rate in kept.rates)}).", ""]
-    for load, arms in ((OVERLOAD, (OURS, BARE)), (HEAVY, (OURS, BARE)), (LOW, (OURS,))):
-        if kept.of(load, STOCK):
-            lines += load_table(kept, load, arms)
+    for load in kept.loads:
+        lines += load_table(kept, load, sorted(kept.arms(load), key=lambda name: name != OURS))
     lines += slowdown_table(kept)
     lines += ceiling(kept)
     return "\n".join(lines) + "\n"
@@ -277,6 +328,8 @@ COLUMNS: tuple[tuple[str, Callable[[Result], float]], ...] = (
 
 def load_table(kept: Run, load: float, arms: Sequence[str]) -> list[str]:
     shown = [STOCK, *arms]
+    if not kept.of(load, STOCK):
+        return []
     whole = min(len(kept.of(load, name)) for name in shown)
     stock = kept.of(load, STOCK)[:whole]
     head = " | ".join([*(f"{name}, mean" for name in shown), *(f"{STOCK} / {name}" for name in arms)])
@@ -314,9 +367,10 @@ def slowdown_table(kept: Run) -> list[str]:
     if not measured:
         return []
     alone = fit_alone(measured)
-    stock = slowdowns(kept, kept.of(OVERLOAD, STOCK), alone)
+    load = kept.loads[0]
+    stock = slowdowns(kept, kept.of(load, STOCK), alone)
     lines = [
-        f"## Maximum slowdown at {OVERLOAD} L",
+        f"## Maximum slowdown at {load} L",
         "",
         f"Completion over the time alone, which is fitted to the stock engine at {LOW} L: gaps + "
         f"{1000 * alone.prefill:.2f} ms a prompt token + {1000 * alone.decode:.1f} ms an output token "
@@ -326,8 +380,8 @@ def slowdown_table(kept: Run) -> list[str]:
         "|---|---|---|",
         f"| {STOCK} | {average(stock):.2f} | |",
     ]
-    for name in (OURS, BARE):
-        ours = slowdowns(kept, kept.of(OVERLOAD, name), alone)
+    for name in kept.arms(load):
+        ours = slowdowns(kept, kept.of(load, name), alone)
         whole = min(len(stock), len(ours))
         lines.append(f"| {name} | {average(ours):.2f} | {paired(stock[:whole], ours[:whole])} |")
     return [*lines, ""]
@@ -349,9 +403,9 @@ def ceiling(kept: Run) -> list[str]:
         f"| load | {' | '.join(list(sides)[1:])} |",
         "|---|---|---|",
     ]
-    for load in (OVERLOAD, HEAVY):
+    for load in kept.loads:
         repetitions = [result.repetition for result in kept.of(load, STOCK)]
-        if repetitions:
+        if load > LOW and repetitions:
             means = [
                 [simulated(kept, load, repetition, *side) for repetition in repetitions] for side in sides.values()
             ]
@@ -372,21 +426,22 @@ def average(values: Sequence[float]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="where the run is kept")
-    parser.add_argument("--resume", action="store_true", help="go on with a run that was cut off")
     parser.add_argument("--report", type=Path, help="print the tables of a run and measure nothing")
+    parser.add_argument("--policies", default=POLICIES, help="presets, separated by commas")
+    parser.add_argument("--bare", action="store_true", help="the default also in front of the engine without plugin")
+    parser.add_argument("--loads", default=LOADS, help="multiples of L, separated by commas")
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--low-repetitions", type=int, default=5)
-    parser.add_argument("--heavy-repetitions", type=int, default=5)
     parser.add_argument("--programs", type=int, default=16)
     parser.add_argument("--low-programs", type=int, default=16, help="the first so many of them at low load")
     parser.add_argument("--saturations", type=int, default=2, help="runs that measure L")
-    parser.add_argument("--policy", default="agentserve")
     options = parser.parse_args()
     if options.report:
         say(report(Run.load(options.report)))
     elif options.json:
-        options.kept = Run.load(options.json) if options.resume and options.json.exists() else None
-        kept = run_interruptibly(measure(options))
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        engines = Engines(EngineSize(demo_model.prepare()))
+        earlier = Run.load(options.json) if options.json.exists() else None
+        kept = run_interruptibly(measure(engines, earlier, options))
         options.json.with_suffix(".md").write_text(
             f"# Agent programs on a real vLLM\n\n`{kept.command}`\n\n{report(kept)}"
         )

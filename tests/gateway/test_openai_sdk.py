@@ -4,7 +4,7 @@ import openai
 import pytest
 
 from tests.gateway.fakes import DONE, ROLE, FakeReply, delta, event
-from tests.gateway.world import World, world
+from tests.gateway.world import World, until_idle, world
 
 
 def sdk(w: World) -> openai.AsyncOpenAI:
@@ -62,3 +62,29 @@ async def test_errors_become_the_sdks_own() -> None:
 async def test_models_are_listed() -> None:
     async with world() as w, sdk(w) as client:
         assert [model.id async for model in client.models.list()] == ["m"]
+
+
+async def test_a_call_that_is_too_late_to_be_served_fails_at_once_and_is_not_tried_again() -> None:
+    tries: list[object] = []
+
+    async def note(request: object) -> None:
+        tries.append(request)
+
+    policy = {
+        "order": {"punctual": {"margin": 1e4, "serve_lost": False}},
+        "placement": "least_delay",
+        "admission": "in_time",
+        "retention": "none",
+    }
+    http = openai.DefaultAsyncHttpxClient(event_hooks={"request": [note]})
+    async with world(policy=policy) as w, sdk(w).with_options(max_retries=2, http_client=http) as client:
+        with pytest.raises(openai.APIStatusError, match=r"deadline, \d+\.\d s from now, cannot be met") as failed:
+            await client.chat.completions.create(
+                model="m",
+                messages=[{"role": "user", "content": "hi"}],
+                extra_headers={"x-agentserve-deadline-ms": "2000"},
+            )
+        assert (failed.value.status_code, failed.value.code) == (504, "deadline_exceeded")
+        assert len(tries) == 1
+        assert not w.engine.sent
+        await until_idle(w.brain)

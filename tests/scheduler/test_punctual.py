@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from scheduler.actions import Reject, RejectReason
 from scheduler.events import PolicyChanged
 from scheduler.log import replay
 from scheduler.order.punctual import BEHIND, Punctual
-from scheduler.policy import PRESETS
+from scheduler.policy import PRESETS, Choice
 from scheduler.types import Seconds
 from scheduler.view import View
 from tests.scheduler.parts import a_call, a_program, a_view, an_engine, arrive
@@ -124,3 +127,35 @@ def test_a_log_replays() -> None:
             world.finish(call)
     assert not world.brain.calls
     assert replay(world.log).first_difference is None
+
+
+REFUSING = replace(PRESETS["text2sql"], order=Choice("punctual", (("serve_lost", False),)))
+
+
+def test_a_call_that_is_lost_on_arrival_is_refused_where_lost_calls_are_not_served() -> None:
+    world = World(REFUSING, SMALL)
+    arrive(world, "lost", deadline=0.1)
+    (refused,) = (action for action in world.actions if isinstance(action, Reject))
+    assert refused.reason is RejectReason.TOO_LATE
+    assert "0.1 s from now" in refused.detail
+    assert not world.running
+    assert not world.waiting
+
+
+def test_a_call_that_becomes_lost_in_line_is_refused_then_and_others_go() -> None:
+    world = World(REFUSING, SMALL)
+    running = arrive(world, "running", deadline=50.0)
+    large = arrive(world, "large", deadline=10.0, tokens=700)
+    small = arrive(world, "small", deadline=100.0, tokens=100)
+    assert small in world.waiting
+    world.later(11.0)
+    (refused,) = (action for action in world.actions if isinstance(action, Reject))
+    assert refused.call == large
+    assert {running, small} <= set(world.running)
+
+
+def test_a_call_that_runs_when_its_deadline_is_lost_is_answered() -> None:
+    world = World(REFUSING, SMALL)
+    running = arrive(world, "running", deadline=5.0)
+    world.later(11.0)
+    assert running in world.running

@@ -25,7 +25,7 @@ from scheduler.events import (
     PinOutcome,
     PinReported,
 )
-from scheduler.policy import PRESETS
+from scheduler.policy import PRESETS, Choice
 from simulator.client import ClientRules
 from simulator.engine import EngineConfig
 from simulator.gateway import SimulationError
@@ -295,3 +295,18 @@ def test_every_process_gets_the_same_result() -> None:
     first, second = runs
     assert first
     assert first == second
+
+
+def test_a_client_whose_call_is_refused_gives_its_program_up() -> None:
+    policy = replace(PRESETS["text2sql"], order=Choice("punctual", (("serve_lost", False),)))
+    late = replace(chain("late", 3), objective_s=1e-3)
+    child = replace(chain("child", 1), parent="late")
+    child = replace(child, calls=(replace(child.calls[0], after=(Edge("2", 0.0, program="late"),)),))
+    found = {
+        program.program: program
+        for program in simulate([late, child, chain("other", 2, arrival=5.0)], fleet(), policy).programs
+    }
+    assert set(found) == {"late", "child", "other"}, "who waits for it goes on"
+    assert (found["late"].given_up, found["late"].in_time, found["late"].completion) == (True, False, float("inf"))
+    assert found["other"].completion < 60.0
+    assert not found["child"].given_up

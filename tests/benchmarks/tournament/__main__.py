@@ -1,6 +1,7 @@
 """The tournament of all presets in the simulator.
 
     python -m tests.benchmarks.tournament --traces FOLDER               (the covering; goes on where it was cut off)
+    python -m tests.benchmarks.tournament --traces FOLDER --finals      (more seeds, of ours, the best rival, stock vLLM)
     python -m tests.benchmarks.tournament --report                      (the tables of what has been played)
 
 L is measured for each workload and fleet: the rate at which the P95 slowdown of stock vLLM is 5. All contenders play
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(".tournament"), help="for pools of programs and loads")
     parser.add_argument("--contenders", default=";".join(CONTENDERS), help="separated by semicolons")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--finals", action="store_true", help="each cell's best rival of the seeds played, ours, stock")
     parser.add_argument("--robustness", action="store_true", help="workloads that are hard to predict instead")
     parser.add_argument("--whole", action="store_true", help="all cells instead of a covering")
     parser.add_argument("--only", default="", help="cells whose name contains this")
@@ -50,7 +52,8 @@ def main() -> None:
         chosen = [cell for cell in offered if options.only in str(cell)]
         seeds = range(1, options.seeds + 1)
         place = on_ray(options.cache, options.ray) if options.ray else processes(options.cache, options.jobs)
-        tournament(chosen, options.contenders.split(";"), seeds, options.cache, results, place)
+        contenders = None if options.finals else options.contenders.split(";")
+        tournament(chosen, contenders, seeds, options.cache, results, place)
     sys.stdout.write(report(results.scores))
     if options.loads is not None:
         options.loads.write_text(json.dumps(loads(options.cache), indent=1) + "\n")

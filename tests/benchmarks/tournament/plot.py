@@ -8,7 +8,7 @@ from html import escape
 from statistics import fmean
 
 from tests.benchmarks.tournament.play import STOCK, Game
-from tests.benchmarks.tournament.report import OURS, ratios, table_of_presets
+from tests.benchmarks.tournament.report import OURS, Table, ratios
 from tests.benchmarks.tournament.score import Score
 
 WIDTH, LEFT, ROW, TOP = 860, 160, 26, 56
@@ -20,7 +20,7 @@ COLORS = {1.0: "#c77f2a", 1.5: "#2b6cb0"}
 
 def picture(scores: Mapping[Game, Score | None]) -> str:
     """An SVG of the loads at which memory is short: a row a contender, a dot a cell, a bar at the geometric mean."""
-    table = table_of_presets(scores)
+    table = Table(scores)
     names = dict.fromkeys(name for cell in table.cells for name in (OURS, *table.rivals(cell)))
     found = {name: {level: ratios(table, STOCK, name, level) for level in COLORS} for name in names}
     rows = sorted(found, key=lambda name: -fmean(math.log(gain) for level in found[name].values() for gain in level))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -26,7 +26,7 @@ Figure = Callable[[Score], float]
 
 @dataclass(frozen=True)
 class Table:
-    """The scores of a tournament, by cell, contender and seed, of the seeds that every contender has played."""
+    """The scores of a tournament, by cell, contender and seed. Two are compared on the seeds that both have played."""
 
     scores: Mapping[Game, Score | None]
 
@@ -45,66 +45,65 @@ class Table:
 
     def rivals(self, cell: Cell) -> list[str]:
         """Who has played there against ours."""
-        return [name for name in self.played[cell] if name != OURS and name not in ABLATIONS and name not in ORACLES]
+        return [name for name in self.played[cell] if name not in {OURS, *ABLATIONS, *ORACLES}]
 
-    def seeds(self, cell: Cell) -> list[int]:
-        """The seeds that all of them have played."""
-        return sorted(set.intersection(*self.played[cell].values()))
+    def seeds(self, cell: Cell, contenders: Iterable[str]) -> list[int]:
+        """Those that all of these have played."""
+        return sorted(set.intersection(*(self.played[cell][name] for name in contenders)))
 
-    def values(self, cell: Cell, contender: str, of: Figure) -> list[float]:
+    def values(self, cell: Cell, contender: str, seeds: Iterable[int], of: Figure) -> list[float]:
         """A figure by seed."""
-        scores = (self.scores[Game(cell, contender, seed)] for seed in self.seeds(cell))
+        scores = (self.scores[Game(cell, contender, seed)] for seed in seeds)
         return [UNFINISHED if score is None else of(score) for score in scores]
 
-    def best_rivals(self, cell: Cell) -> list[str]:
-        """For each seed the rival with the best mean completion over the *other* seeds (of all, if there is one)."""
+    def best_rival(self, cell: Cell, seed: int) -> str:
+        """Whose mean completion is best over the *other* seeds that all rivals have played (or on this only one)."""
         rivals = self.rivals(cell)
-        logs = {rival: [math.log(value) for value in self.values(cell, rival, _mean)] for rival in rivals}
-        found = []
-        for left_out in range(len(self.seeds(cell))):
-            others = [index for index in range(len(self.seeds(cell))) if index != left_out] or [left_out]
-            found.append(min(rivals, key=lambda rival: fmean(logs[rival][index] for index in others)))
-        return found
+        whole = self.seeds(cell, rivals)
+        others = [other for other in whole if other != seed] or whole
+        return min(rivals, key=lambda rival: _geometric(self.values(cell, rival, others, _mean)))
 
-    def best(self, cell: Cell) -> list[float]:
-        """The best rival's mean completion by seed."""
-        chosen = self.best_rivals(cell)
-        return [self.values(cell, rival, _mean)[index] for index, rival in enumerate(chosen)]
+    def finals(self, cell: Cell) -> dict[int, str]:
+        """The best rival of each seed that it and ours have played."""
+        best = {seed: self.best_rival(cell, seed) for seed in sorted(self.played[cell][OURS])}
+        return {seed: rival for seed, rival in best.items() if seed in self.played[cell][rival]}
+
+    def best(self, cell: Cell, seeds: Iterable[int]) -> list[float]:
+        """The best rival's mean completion by seed, of those of the finals."""
+        finals = self.finals(cell)
+        return [value for seed in seeds for value in self.values(cell, finals[seed], [seed], _mean)]
 
     def against_best(self, cell: Cell) -> Ratio | None:
         """The best rival's mean completion over ours."""
-        return paired_ratio(self.best(cell), self.values(cell, OURS, _mean))
+        seeds = list(self.finals(cell))
+        return paired_ratio(self.best(cell, seeds), self.values(cell, OURS, seeds, _mean))
 
-    def against(self, cell: Cell, rival: str, of: Figure) -> Ratio | None:
-        """A rival's figure over ours."""
-        if rival not in self.played[cell]:
+    def against(self, cell: Cell, over: str, under: str, of: Figure) -> Ratio | None:
+        """One contender's figure over another's; None where one of them has not played."""
+        if not {over, under} <= self.played[cell].keys():
             return None
-        return paired_ratio(self.values(cell, rival, of), self.values(cell, OURS, of))
+        seeds = self.seeds(cell, (over, under))
+        return paired_ratio(self.values(cell, over, seeds, of), self.values(cell, under, seeds, of))
 
-    def bound(self, cell: Cell) -> list[float] | None:
-        """The best mean completion by seed of all, those that are told the future included."""
+    def bound(self, cell: Cell) -> dict[int, float]:
+        """By seed, the best mean completion of all that have played it, where those that are told the future have."""
         if not set(ORACLES) <= set(self.played[cell]):
-            return None
-        return [
-            min(column) for column in zip(*(self.values(cell, name, _mean) for name in self.played[cell]), strict=True)
-        ]
+            return {}
+        seeds = [seed for seed in self.seeds(cell, ORACLES) if seed in self.finals(cell)]
+        there = {seed: [name for name, by in self.played[cell].items() if seed in by] for seed in seeds}
+        return {seed: min(self.values(cell, name, [seed], _mean)[0] for name in there[seed]) for seed in seeds}
 
 
-def table_of_presets(scores: Mapping[Game, Score | None]) -> Table:
-    """Without ablations and oracles, whose seeds the presets need not wait for."""
-    return Table({game: score for game, score in scores.items() if game.contender not in {*ABLATIONS, *ORACLES}})
+def finalists(scores: Mapping[Game, Score | None], cell: Cell, seed: int) -> tuple[str, str, str]:
+    """Who has to play a seed of which only the figures against the best rival and stock vLLM are wanted."""
+    return OURS, STOCK, Table(scores).best_rival(cell, seed)
 
 
 def report(scores: Mapping[Game, Score | None]) -> str:
     """All tables."""
-    everybody = Table(scores)
-    presets = table_of_presets(scores)
-    parts = (
-        *(part(presets) for part in (_levels, _cells, _contenders)),
-        *(part(everybody) for part in (_ablations, _oracles)),
-        *(part(presets) for part in (_starvation, _robustness)),
-    )
-    return "\n".join(line for part in parts for line in (*part, ""))
+    table = Table(scores)
+    parts = (_levels, _cells, _contenders, _ablations, _oracles, _starvation, _robustness)
+    return "\n".join(line for part in parts for line in (*part(table), ""))
 
 
 def _levels(table: Table) -> Iterator[str]:
@@ -137,17 +136,19 @@ def _cells(table: Table) -> Iterator[str]:
     )
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for cell in table.cells:
-        rivals = list(dict.fromkeys(table.best_rivals(cell)))
+        finals = table.finals(cell)
         figures = [
             table.against_best(cell),
-            table.against(cell, STOCK, _mean),
-            table.against(cell, STOCK, lambda score: score.slowdown_p99),
-            table.against(cell, STOCK, lambda score: score.later_ttft_p99),
+            table.against(cell, STOCK, OURS, _mean),
+            table.against(cell, STOCK, OURS, lambda score: score.slowdown_p99),
+            table.against(cell, STOCK, OURS, lambda score: score.later_ttft_p99),
         ]
-        ours = fmean(table.values(cell, OURS, _mean))
+        ours = fmean(table.values(cell, OURS, finals, _mean))
         cells = " | ".join(_ratio(figure) for figure in figures)
-        fair = " | ".join(f"{fmean(table.values(cell, name, _jain)):.2f}" for name in (STOCK, OURS))
-        yield f"| {cell} | {len(table.seeds(cell))} | {ours:,.1f} | {', '.join(rivals)} | {cells} | {fair} |"
+        seeds = table.seeds(cell, (STOCK, OURS))
+        fair = " | ".join(f"{fmean(table.values(cell, name, seeds, _jain)):.2f}" for name in (STOCK, OURS))
+        rivals = ", ".join(dict.fromkeys(finals.values()))
+        yield f"| {cell} | {len(finals)} | {ours:,.1f} | {rivals} | {cells} | {fair} |"
 
 
 def _contenders(table: Table) -> Iterator[str]:
@@ -164,13 +165,8 @@ def _contenders(table: Table) -> Iterator[str]:
 
 def ratios(table: Table, over: str, under: str, level: float) -> list[float]:
     """One contender's mean completion over another's, in each cell of a level that both have played."""
-    found = []
-    for cell in table.cells:
-        if cell.level == level and {over, under} <= table.played[cell].keys():
-            ratio = paired_ratio(table.values(cell, over, _mean), table.values(cell, under, _mean))
-            if ratio is not None:
-                found.append(ratio.value)
-    return found
+    found = (table.against(cell, over, under, _mean) for cell in table.cells if cell.level == level)
+    return [ratio.value for ratio in found if ratio is not None]
 
 
 def _ablations(table: Table) -> Iterator[str]:
@@ -198,14 +194,15 @@ def _oracles(table: Table) -> Iterator[str]:
         rows = []
         for cell in table.cells:
             bound = table.bound(cell)
-            if cell.level == level and bound is not None:
-                rows.append((fmean(table.best(cell)), fmean(table.values(cell, OURS, _mean)), fmean(bound)))
+            if cell.level == level and bound:
+                ours = table.values(cell, OURS, bound, _mean)
+                rows.append((fmean(table.best(cell, bound)), fmean(ours), fmean(bound.values())))
         if rows:
-            rival = _geometric([best / bound for best, _, bound in rows])
-            ours = _geometric([mean / bound for _, mean, bound in rows])
+            gains = f"{_geometric([best / bound for best, _, bound in rows]):.2f}"
+            behind = f"{_geometric([mean / bound for _, mean, bound in rows]):.2f}"
             open_ones = [(best - mean) / (best - bound) for best, mean, bound in rows if best > HEADROOM * bound]
             way = f"{fmean(open_ones):.0%}" if open_ones else "–"
-            yield f"| {level:g} L | {len(rows)} | {rival:.2f} | {ours:.2f} | {len(open_ones)} | {way} |"
+            yield f"| {level:g} L | {len(rows)} | {gains} | {behind} | {len(open_ones)} | {way} |"
 
 
 def _starvation(table: Table) -> Iterator[str]:
@@ -220,7 +217,7 @@ def _starvation(table: Table) -> Iterator[str]:
         "slowdown, max": lambda score: score.slowdown_max,
     }
     for name, figure in figures.items():
-        found = [(1 / ratio.value, cell) for cell in table.cells if (ratio := table.against(cell, STOCK, figure))]
+        found = [(1 / ratio.value, cell) for cell in table.cells if (ratio := table.against(cell, STOCK, OURS, figure))]
         if found:
             worst, where = max(found, key=lambda pair: pair[0])
             yield f"| {name} | {sum(value > 1.05 for value, _ in found)} of {len(found)} | {worst:.2f} | {where} |"
@@ -233,8 +230,8 @@ def _robustness(table: Table) -> Iterator[str]:
     yield "|---|---|---|---|"
     for cell, played in table.played.items():
         if cell.workload in ROBUSTNESS and {OURS, PLAIN, STOCK} <= set(played):
-            figures = " | ".join(_ratio(table.against(cell, name, _mean)) for name in (PLAIN, STOCK))
-            yield f"| {cell} | {len(table.seeds(cell))} | {figures} |"
+            figures = " | ".join(_ratio(table.against(cell, name, OURS, _mean)) for name in (PLAIN, STOCK))
+            yield f"| {cell} | {len(table.seeds(cell, (OURS, PLAIN, STOCK)))} | {figures} |"
 
 
 def _mean(score: Score) -> float:
