@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import sys
@@ -176,3 +177,19 @@ def test_a_file_that_is_no_log_ends_with_code_2(tmp_path: Path, content: str) ->
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(f"error: {log} cannot be replayed: ")
     assert run("replay-log", tmp_path / "missing").exit_code == 2
+
+
+def test_what_commands_list_is_there_for_machines(file: Path, tmp_path: Path) -> None:
+    checked = json.loads(run("check-config", file, "--json").stdout)
+    assert (checked["policy"], [each["engine"] for each in checked["engines"]]) == ("vllm", ["a", "b", "c"])
+    listed = json.loads(run("policies", "--json").stdout)
+    assert set(listed["presets"]) == set(PRESETS)
+    assert set(listed["policies"]) == set(KINDS)
+    keys = tmp_path / "keys.json"
+    run("keys", "create", "research", "--file", keys)
+    (key,) = json.loads(run("keys", "list", "--file", keys, "--json").stdout)["keys"]
+    assert (key["tenant"], key["role"], set(key)) == (
+        "research",
+        "client",
+        {"id", "tenant", "role", "created", "expires"},
+    )

@@ -152,7 +152,7 @@ async def painted(url: str, programs: int, seconds: float) -> Painted:
     async with browser() as chromium:
         page = await chromium.new_page(viewport={"width": 1440, "height": 900})
         await page.goto(f"{url}/dashboard")
-        await page.locator("#timeline .row").first.wait_for(timeout=60_000)
+        await page.locator("#timeline .row" if programs else "#status[data-state=live]").first.wait_for(timeout=60_000)
         drawn = await page.evaluate(DRAWN, seconds * 1000)
         return Painted(
             programs=programs,

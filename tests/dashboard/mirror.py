@@ -16,8 +16,8 @@ class Mirror:
         """In order, those of programs that have ended too."""
 
     def take(self, frame: Mapping[str, Any]) -> None:
+        names = {} if frame.get("whole") else {slot: row.id for slot, row in self.picture.rows.items()}
         self.picture.take(frame)
-        names = {slot: row.id for slot, row in self.picture.rows.items()}
         names |= {slot: name for slot, name, *_ in frame.get("new", ())}
         for slot, state, *_ in frame.get("rows", ()):
             states = self.seen.setdefault(names[slot], [])

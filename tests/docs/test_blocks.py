@@ -111,6 +111,9 @@ def check(words: list[str]) -> None:
 def check_ours(words: list[str]) -> None:
     """Parses them as the command line would, without doing anything."""
     group = cast("TyperGroup", typer.main.get_command(app))
+    if words[0].startswith("-"):
+        group.make_context("agentserve", words, resilient_parsing=True)
+        return
     command = group.commands[words[0]]
     if isinstance(command, TyperGroup):
         command, words = command.commands[words[1]], words[1:]
