@@ -53,11 +53,12 @@ class MemoryShares:
 
     def _share(self, view: View, there: Sequence[EngineState], tenant: TenantId) -> float:
         """The tenant's share of these engines' memory: all of it while nobody else is here."""
-        weights = {other: view.weights.get(other, 1.0) for other in self._here(view) | {tenant}}
+        weights = {other: view.weights.get(other, 1.0) for other in (*self._here(view), tenant)}
         return sum(engine.account.capacity for engine in there) * weights[tenant] / sum(weights.values())
 
-    def _here(self, view: View) -> set[TenantId]:
-        return {tenant for tenant, at in self._seen.items() if at + PRESENCE >= view.now}
+    def _here(self, view: View) -> list[TenantId]:
+        """In an order that does not depend on the process: sums of weights do."""
+        return [tenant for tenant, at in self._seen.items() if at + PRESENCE >= view.now]
 
 
 def claimed(engines: Sequence[EngineState], tenant: TenantId) -> float:
