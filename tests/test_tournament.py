@@ -100,6 +100,7 @@ def test_later_seeds_need_only_the_best_rival_of_those_that_everybody_has_played
     assert Table(played).finals(cell) == {1: "good", 2: "good"}
     played[Game(cell, "good", 3)] = a_score(4)
     assert Table(played).finals(cell) == {1: "good", 2: "good", 3: "good"}
+    assert Table(played).whole().seeds(cell, [OURS, "vllm"]) == [1, 2], "others have not met the third"
     ratio = Table(played).against_best(cell)
     assert ratio is not None
     assert ratio.value == pytest.approx((9 * 9 * 4 / 8**3) ** (1 / 3))

@@ -20,7 +20,7 @@ COLORS = {1.0: "#c77f2a", 1.5: "#2b6cb0"}
 
 def picture(scores: Mapping[Game, Score | None]) -> str:
     """An SVG of the loads at which memory is short: a row a contender, a dot a cell, a bar at the geometric mean."""
-    table = Table(scores)
+    table = Table(scores).whole()
     names = dict.fromkeys(name for cell in table.cells for name in (OURS, *table.rivals(cell)))
     found = {name: {level: ratios(table, STOCK, name, level) for level in COLORS} for name in names}
     rows = sorted(found, key=lambda name: -fmean(math.log(gain) for level in found[name].values() for gain in level))

@@ -51,6 +51,11 @@ class Table:
         """Those that all of these have played."""
         return sorted(set.intersection(*(self.played[cell][name] for name in contenders)))
 
+    def whole(self) -> Table:
+        """Without the seeds that some presets have not played: who is compared with all has to meet the same seeds."""
+        seeds = {cell: self.seeds(cell, (OURS, *self.rivals(cell))) for cell in self.cells}
+        return Table({game: score for game, score in self.scores.items() if game.seed in seeds.get(game.cell, ())})
+
     def values(self, cell: Cell, contender: str, seeds: Iterable[int], of: Figure) -> list[float]:
         """A figure by seed."""
         scores = (self.scores[Game(cell, contender, seed)] for seed in seeds)
@@ -154,6 +159,7 @@ def _cells(table: Table) -> Iterator[str]:
 def _contenders(table: Table) -> Iterator[str]:
     yield "## By contender"
     yield ""
+    table = table.whole()
     names = list(dict.fromkeys(name for cell in table.cells for name in (OURS, *table.rivals(cell))))
     yield f"| vllm's mean completion over theirs | {' | '.join(f'{level:g} L' for level in LEVELS)} | worst cell |"
     yield "|---|" + "---|" * (len(LEVELS) + 1)
