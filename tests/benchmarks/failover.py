@@ -56,7 +56,13 @@ class Tally:
     def summary(self) -> dict[str, object]:
         ordered = sorted(self.fail_over_s)
         middle = ordered[len(ordered) // 2] if ordered else None
-        return {**asdict(self), "fail_over_median_s": middle, "fail_over_max_s": max(ordered, default=None)}
+        whys = dict(self.why)  # asdict would make a counter of pairs of it
+        return {
+            **asdict(self),
+            "why": whys,
+            "fail_over_median_s": middle,
+            "fail_over_max_s": max(ordered, default=None),
+        }
 
 
 class Load:
