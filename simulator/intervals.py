@@ -35,6 +35,11 @@ class Ratio:
     low: float | None = None
     high: float | None = None
 
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.value:.2f}"
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
     @property
     def separated(self) -> bool:
         """Whether the interval leaves out 1."""

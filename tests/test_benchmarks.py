@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from simulator.intervals import paired_ratio
 from tests.benchmarks.brain_cost import idle_program_bytes, measure
 from tests.benchmarks.gateway_cost import PEER, costs, table
 from tests.benchmarks.programs import (
@@ -15,7 +16,6 @@ from tests.benchmarks.programs import (
     Result,
     Run,
     fit_alone,
-    paired,
     parts,
     report,
 )
@@ -23,11 +23,15 @@ from workloads.generate import SMALL, generate
 
 
 def test_a_paired_ratio_is_the_geometric_mean_with_its_t_interval() -> None:
-    ratio = paired([2.0, 8.0], [1.0, 2.0])
-    assert ratio.mean == pytest.approx(8**0.5)
+    ratio = paired_ratio([2.0, 8.0], [1.0, 2.0])
+    assert ratio is not None
+    assert ratio.low is not None
+    assert ratio.high is not None
+    assert ratio.value == pytest.approx(8**0.5)
     assert ratio.low < 2 < 4 < ratio.high
-    same = paired([3.0] * 5, [2.0] * 5)
-    assert (same.mean, same.low, same.high) == pytest.approx((1.5, 1.5, 1.5))
+    same = paired_ratio([3.0] * 5, [2.0] * 5)
+    assert same is not None
+    assert (same.value, same.low, same.high) == pytest.approx((1.5, 1.5, 1.5))
 
 
 def test_the_time_alone_is_recovered_from_exact_times() -> None:

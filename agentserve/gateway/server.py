@@ -184,7 +184,7 @@ async def gateway(
     tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors.values()]
     member = recall = None
     if store is not None:
-        member = Member(store, config, driver, lambda: list(lives.calls.values()), names, tenants)
+        member = Member(store, config, driver, lives.calls.values, names, tenants)
         lives.watch(member)
         shared = Shared(store, member.name, roster, chain)
         recall = shared.find

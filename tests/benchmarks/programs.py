@@ -36,6 +36,7 @@ from agentserve.validation.served import ServedGateway
 from scheduler.policy import PRESETS
 from scheduler.types import EngineId
 from simulator.fleet import parse_fleet
+from simulator.intervals import paired_ratio
 from simulator.world import simulate
 from workloads.program import Program
 from workloads.records import program_records
@@ -48,8 +49,6 @@ LOW = 0.15
 LOADS = "1.5,1.0,0.7,0.15"
 POLICIES = "agentserve,infercept,fcfs_ttl,continuum,continuum_code"
 """The best of the tournament."""
-STUDENT_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
-"""The two-sided 95 % quantile of Student's t for a sample of so many."""
 STOCK, OURS, BARE = "vLLM", "agentserve", "agentserve, no plugin"
 
 
@@ -243,26 +242,6 @@ def say(text: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Ratio:
-    """A paired ratio: geometric mean over repetitions with its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
-
-
-def paired(stock: Sequence[float], ours: Sequence[float]) -> Ratio:
-    logs = [math.log(a / b) for a, b in zip(stock, ours, strict=True)]
-    n = len(logs)
-    mean = math.fsum(logs) / n
-    spread = math.sqrt(math.fsum((x - mean) ** 2 for x in logs) / (n - 1) / n) * STUDENT_T[n] if n > 1 else math.inf
-    return Ratio(math.exp(mean), math.exp(mean - spread), math.exp(mean + spread))
-
-
-@dataclass(frozen=True, slots=True)
 class Alone:
     """How long a program takes alone: its gaps, its tokens to prefill and to decode at two fitted speeds."""
 
@@ -338,7 +317,7 @@ def load_table(kept: Run, load: float, arms: Sequence[str]) -> list[str]:
     for title, figure in COLUMNS:
         columns = [[figure(result) for result in kept.of(load, name)[:whole]] for name in shown]
         cells = [f"{average(column):.2f}" for column in columns]
-        cells += [str(paired(columns[0], column)) for column in columns[1:]]
+        cells += [str(paired_ratio(columns[0], column) or "–") for column in columns[1:]]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return [*lines, "", *pin_lines(kept, load, arms)]
 
@@ -383,7 +362,7 @@ def slowdown_table(kept: Run) -> list[str]:
     for name in kept.arms(load):
         ours = slowdowns(kept, kept.of(load, name), alone)
         whole = min(len(stock), len(ours))
-        lines.append(f"| {name} | {average(ours):.2f} | {paired(stock[:whole], ours[:whole])} |")
+        lines.append(f"| {name} | {average(ours):.2f} | {paired_ratio(stock[:whole], ours[:whole]) or '–'} |")
     return [*lines, ""]
 
 
@@ -409,7 +388,9 @@ def ceiling(kept: Run) -> list[str]:
             means = [
                 [simulated(kept, load, repetition, *side) for repetition in repetitions] for side in sides.values()
             ]
-            lines.append(f"| {load} L | {' | '.join(str(paired(means[0], other)) for other in means[1:])} |")
+            lines.append(
+                f"| {load} L | {' | '.join(str(paired_ratio(means[0], other) or '–') for other in means[1:])} |"
+            )
     return [*lines, ""]
 
 

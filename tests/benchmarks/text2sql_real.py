@@ -26,7 +26,7 @@ from agentserve.text2sql.comparison import ALONE, AT_ONCE, Bench, Pace, settings
 from agentserve.text2sql.engines import Fleet
 from agentserve.text2sql.figures import Figure, answered, figures
 from scheduler.types import Seconds
-from simulator.intervals import Ratio, paired_ratio
+from simulator.intervals import paired_ratio
 from workloads.jsonl import Lines
 from workloads.records import percentile
 from workloads.text2sql.databases import questions
@@ -164,14 +164,7 @@ def compared(first: Sequence[Figure], last: Sequence[Figure]) -> str:
     """The paired ratio of a figure that costs, with its interval; empty of others."""
     pairs = [(a.value, b.value) for a, b in zip(first, last, strict=True) if a.cost and a.value and b.value]
     found = paired_ratio([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
-    return "" if found is None else written(found)
-
-
-def written(ratio: Ratio) -> str:
-    """A ratio with its interval, where there is one."""
-    if ratio.low is None or ratio.high is None:
-        return f"{ratio.value:.2f}"
-    return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+    return "" if found is None else str(found)
 
 
 def revisions(sides: Sequence[Sequence[Run]]) -> Iterator[str]:

@@ -26,7 +26,7 @@ from simulator.fleet import EngineModel, parse_fleet
 from simulator.intervals import paired_ratio
 from simulator.trace import check_fits
 from simulator.world import World
-from tests.benchmarks.text2sql_real import RUNS, written
+from tests.benchmarks.text2sql_real import RUNS
 from workloads.program import Call, Edge, Program, Said, SharedPrefix
 from workloads.records import percentile
 from workloads.text2sql.agent import WORKFLOW, StageCall
@@ -112,7 +112,7 @@ def main() -> None:
     for load in (0.5, 1.0):
         pairs = list(compared(played, load * saturation, options.questions, options.seeds))
         found = paired_ratio([first for first, _ in pairs], [last for _, last in pairs])
-        sys.stdout.write(f"load {load}: P95 ratio {written(found) if found else 'unknown'}\n")
+        sys.stdout.write(f"load {load}: P95 ratio {found or 'unknown'}\n")
 
 
 if __name__ == "__main__":

@@ -249,6 +249,4 @@ def _jain(score: Score) -> float:
 
 
 def _ratio(ratio: Ratio | None) -> str:
-    if ratio is None:
-        return "–"
-    return f"{ratio.value:.2f}" + ("" if ratio.low is None else f" [{ratio.low:.2f}, {ratio.high:.2f}]")
+    return "–" if ratio is None else str(ratio)
