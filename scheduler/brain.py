@@ -357,6 +357,10 @@ class Brain:
             prefilled = usage.prompt - (usage.cached or 0) + call.prefill_ahead
             learned.pace(engine.id).add(prefilled, usage.output, self._view.now - call.dispatched)
             return
+        decoded = self._view.now - call.first_token
+        if usage.output > 1 and decoded > 0 and call.id in engine.running:
+            step = self._view.steps(engine).decode(len(engine.running), engine.account.occupied)
+            learned.stragglers.add(engine.id, decoded / (usage.output - 1) / step, self._view.now)
         if usage.cached is None:
             return
         rate = learned.prefill_rate(engine.id, engine.spec.prefill_tokens_per_s)
@@ -481,6 +485,7 @@ class Brain:
 
     def _engine_up(self, event: events.EngineUp) -> None:
         former = self.engines.get(event.engine)
+        self.learned.stragglers.forget(event.engine)
         if former is not None:
             self._books.empty(former)
         self._books.set_engine(EngineState(event.engine, event.spec, Account(event.spec.kv_tokens)))
@@ -506,6 +511,7 @@ class Brain:
         engine = self.engines.get(event.engine)
         if engine is not None:
             engine.status = EngineStatus.DOWN
+            self.learned.stragglers.forget(engine.id)
             self._books.empty(engine)
             self._books.set_engine(engine)
             self._gate.strand_hopeless()

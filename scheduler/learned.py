@@ -10,6 +10,7 @@ from typing import cast
 from scheduler.average import Average, plain, read_average, read_numbers
 from scheduler.pace import Pace
 from scheduler.procedures.conformal import Calibration
+from scheduler.stragglers import Stragglers
 from scheduler.types import UNNAMED, EngineId, Seconds, TenantId, Tokens
 from scheduler.workflows import StageKey, StageStats
 from tools.gaps import GapModel, SavedGaps
@@ -92,6 +93,8 @@ class Learned:
     """Prefill tokens per second of each engine."""
     paces: dict[EngineId, Pace] = field(default_factory=dict)
     """How fast engines are that answer in one piece."""
+    stragglers: Stragglers = field(default_factory=Stragglers)
+    """Engines that have become slower than they are known to be."""
     turns: TurnCorrelation = field(default_factory=TurnCorrelation)
     calibration: Calibration = field(default_factory=Calibration)
     """Scores of segments, for procedures."""
@@ -158,6 +161,7 @@ class Learned:
             "tokens_per_byte": plain(self.tokens_per_byte),
             "prefill_rates": {engine: plain(rate) for engine, rate in self.prefill_rates.items()},
             "paces": {engine: pace.to_json() for engine, pace in self.paces.items()},
+            "stragglers": self.stragglers.to_json(),
             "turns": [turns.n, turns.x, turns.y, turns.xx, turns.yy, turns.xy],
             "eviction_delays": list(self.eviction_delays),
             "newcomer": plain(self.newcomer),
@@ -189,6 +193,9 @@ class Learned:
             learned.prefill_rates[EngineId(engine)] = read_average(rate)
         for engine, pace in _mapping(state.get("paces", {})).items():  # states of older versions have none
             learned.paces[EngineId(engine)] = Pace.from_json(read_numbers(pace))
+        learned.stragglers = Stragglers.from_json(
+            _mapping(state.get("stragglers", {}))
+        )  # states of older versions: none
         count, *sums = read_numbers(state["turns"])
         learned.turns = TurnCorrelation(int(count), *sums)
         learned.eviction_delays.extend(read_numbers(state["eviction_delays"]))

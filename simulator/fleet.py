@@ -35,9 +35,9 @@ MEASURED = tuple(
 )
 """The names of the profiles that come with the package."""
 
-OPTIONS = ("w4", "bf16", "tp", "kv", "len", "seqs", "batch", "mem", "offload", "stock")
+OPTIONS = ("w4", "bf16", "tp", "kv", "len", "seqs", "batch", "mem", "offload", "slow", "stock")
 _PART = re.compile(r"(?:(?P<count>\d+)x)?(?P<what>.+)")
-_OPTION = re.compile(r"(?P<word>tp|kv|len|seqs|batch|mem|offload)(?P<value>\d+)")
+_OPTION = re.compile(r"(?P<word>tp|kv|len|seqs|batch|mem|offload|slow)(?P<value>\d+)")
 
 
 class FleetError(ValueError):
@@ -62,6 +62,8 @@ class EngineModel:
     """Its speed is computed from data sheets, not measured."""
     model: str = ""
     """What it serves, where that is known."""
+    slower: float = 1.0
+    """A straggler: its steps take so many times what `profile` says, which is what the scheduler is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class _Options:
     batch: Tokens | None = None
     mem: int | None = None
     offload: Tokens | None = None
+    slow: int = 1
     stock: bool = False
 
 
@@ -82,7 +85,8 @@ def parse_fleet(text: str, model: str | None = None) -> tuple[EngineModel, ...]:
 
     Options: `w4` or `bf16` weights, `tpN` GPUs an engine, `kvN` tokens of KV memory instead of what fits, `lenN` the
     longest context, `seqsN` and `batchN` the most requests and tokens a step, `memN` percent of the GPU's memory,
-    `offloadN` tokens of KV in CPU memory, and `stock` for an engine without the plugin. The model may be left out where profiles name the one they measured.
+    `offloadN` tokens of KV in CPU memory, `slowN` for a straggler that takes N times as long as the scheduler is told, and
+    `stock` for an engine without the plugin. The model may be left out where profiles name the one they measured.
 
     Raises:
         FleetError: a part is not understood or cannot be; the message names it.
@@ -167,7 +171,7 @@ def _parse_options(part: str, words: list[str]) -> _Options:
                 "option",
                 word,
                 OPTIONS,
-                "N stands for a number above 0 in tpN, kvN, lenN, seqsN, batchN, memN, offloadN",
+                "N stands for a number above 0 in tpN, kvN, lenN, seqsN, batchN, memN, offloadN, slowN",
             )
     if len(weights) > 1:
         _twice(part, weights[0].value, weights[1].value)
@@ -221,6 +225,7 @@ def _modelled(part: str, gpu: Gpu, options: _Options, shape: ModelShape) -> Engi
         not options.stock,
         modelled=True,
         model=shape.name,
+        slower=options.slow,
     )
 
 
@@ -253,6 +258,7 @@ def _measured(part: str, name: str, saved: SavedProfile, options: _Options, mode
         not options.stock,
         about.request_overhead,
         model=about.model,
+        slower=options.slow,
     )
 
 

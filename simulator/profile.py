@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -81,6 +81,18 @@ class StepProfile:
             + self.prefill_attention * work.prefill_attention
             + self.decode_request * work.decode_batch
             + self.decode_context * work.decode_context
+        )
+
+    def times(self, factor: float) -> StepProfile:
+        """The same engine, each of whose steps takes so many times as long."""
+        return replace(
+            self,
+            constant=factor * self.constant,
+            prefill_token=factor * self.prefill_token,
+            prefill_attention=factor * self.prefill_attention,
+            decode_request=factor * self.decode_request,
+            decode_context=factor * self.decode_context,
+            token=factor * self.token,
         )
 
     @property

@@ -48,7 +48,8 @@ class Station:
     def __init__(self, model: EngineModel, clock: Clock, ears: Ears) -> None:
         self.model = model
         self.id = EngineId(model.name)
-        self.engine = Engine(model.config, model.profile)
+        profile = model.profile if model.slower == 1 else model.profile.times(model.slower)
+        self.engine = Engine(model.config, profile)
         self.calls = 0
         self.steps = 0
         self.busy: Seconds = 0.0

@@ -10,6 +10,8 @@ expected still to generate:
 
 which is the marginal cost of congestion pricing (Pigou, The economics of welfare, 1920): where everyone pays what he
 costs the others, the sum of all is least. On unequal engines the fast one fills until a slow one costs no more.
+
+An engine that has become slower than it is known to be (`scheduler.stragglers`) counts with the steps that it takes now.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from scheduler.view import View
 class LeastDelay:
     """Least delay among the engines that would admit the call, by their step costs. A member stays where its KV is."""
 
+    stragglers: bool = True
+    """Whether engines that are slower than they are known to be get less."""
     binds: ClassVar[bool] = False
 
     def choose(self, view: View, call: Call, engines: Sequence[EngineState], admission: Admission) -> EngineState:
@@ -44,7 +48,10 @@ class LeastDelay:
                 return engines[0]
             engines = admitting
         output = view.output_left(call)
-        return min(engines, key=lambda engine: delay(view, call, engine, output))
+        if not self.stragglers:
+            return min(engines, key=lambda engine: delay(view, call, engine, output))
+        slower = view.learned.stragglers
+        return min(engines, key=lambda engine: slower.factor(engine.id, view.now) * delay(view, call, engine, output))
 
 
 def delay(view: View, call: Call, engine: EngineState, output: Tokens) -> Seconds:
