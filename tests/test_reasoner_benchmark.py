@@ -7,6 +7,7 @@ import pytest
 from scheduler.procedures.answers import Extraction, Rule
 from scheduler.procedures.base import Kind
 from tests.benchmarks.reasoner.arms import ALONE, ARMS, BARRIER, BEST, FREE, OURS, Budget, section
+from tests.benchmarks.reasoner.pair import DRAFT, TARGET
 from tests.benchmarks.reasoner.questions import ANSWER, WORKED, Question, questions
 from tests.benchmarks.reasoner.report import Asked, figures, markdown, rate_of
 
@@ -14,7 +15,7 @@ EXTRACTION = Extraction(Rule.REGEX, ANSWER)
 
 
 def asked(question: int, arm: str, seconds: float, **counts: int) -> Asked:
-    return Asked(question, arm, seconds, True, "7", {"gemma3-270m": 100, **counts})
+    return Asked(question, arm, seconds, True, "7", {TARGET: 100, **counts}, {DRAFT: seconds / 4, TARGET: seconds / 2})
 
 
 def whole(seconds: dict[str, float]) -> list[Asked]:
