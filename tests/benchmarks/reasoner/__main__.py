@@ -79,7 +79,7 @@ async def play(options: argparse.Namespace, budget: Budget, asked: list[Asked]) 
 
 async def _told(side: Side, number: int, question: Question, budget: Budget, seed: int) -> Asked:
     done = await ask(side, number, question, budget, seed)
-    _say(f"question {number}, {done.arm}: {done.seconds:.1f} s, {done.answer} ({question.answer})")
+    _say(f"question {number}, {done.arm}: {done.seconds:.1f} s, {done.answer} ({question.task.answer})")
     return done
 
 

@@ -61,7 +61,7 @@ class BarrierSection(Section):
 def section(arm: str, budget: Budget) -> Section | None:
     """The virtual model of an arm; None for a plain call of the target."""
     stopping: dict[str, Any] = {} if arm == OURS else {"decided": None, "certain": None}
-    own: dict[str, Any] = {"model": "reasoner", "regex": ANSWER, "samples": budget.samples, **stopping}
+    own: dict[str, Any] = {"model": "reasoner", "answer": {"regex": ANSWER}, "samples": budget.samples, **stopping}
     if arm == ALONE:
         return None
     if arm == BEST:
@@ -118,7 +118,7 @@ class Side:
 
     async def ask(self, messages: list[dict[str, str]], budget: Budget, seed: int) -> dict[str, Any]:
         """One answer, within a budget of the arm's own or a smaller one. Raises `httpx.HTTPStatusError` if there is none."""
-        body: dict[str, Any] = {"messages": messages, "temperature": 0.7, "seed": seed, "stop": ["\n\n", "Question:"]}
+        body: dict[str, Any] = {"messages": messages, "temperature": 0.7, "seed": seed}
         if self.arm == ALONE:
             body |= {"model": TARGET, "max_tokens": budget.whole}
         else:

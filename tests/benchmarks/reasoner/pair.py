@@ -20,6 +20,8 @@ DRAFT, TARGET = "smollm2", "smollm2-deep"
 DEPTH = 3
 """How many layers the target has for each of the draft's."""
 KV_BLOCKS, BLOCK_SIZE, CONTEXT = 512, 32, 2048
+BATCH = 256
+"""Tokens of a step: few, so that a step with eight verifications does not last for all of them."""
 
 
 def prepare(folder: Path, depth: int) -> None:
@@ -57,7 +59,16 @@ def _emulated(model: str) -> AttachedEngine:
 
 
 def _launched(model: str, folder: Path, logs: Path, core: int, plugin: bool) -> AttachedEngine:
-    args = ["--block-size", BLOCK_SIZE, "--num-gpu-blocks-override", KV_BLOCKS, "--max-model-len", CONTEXT]
+    args = [
+        "--block-size",
+        BLOCK_SIZE,
+        "--max-num-batched-tokens",
+        BATCH,
+        "--num-gpu-blocks-override",
+        KV_BLOCKS,
+        "--max-model-len",
+        CONTEXT,
+    ]
     args += ["--scheduling-policy", "priority", "--enable-prompt-tokens-details"]
     one_core = {"VLLM_CPU_OMP_THREADS_BIND": str(core % (os.cpu_count() or 1))} if installed.is_cpu_build() else {}
     launch = Launch(model=str(folder / model), args=[str(arg) for arg in args], plugin=plugin, env=one_core)
