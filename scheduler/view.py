@@ -54,11 +54,14 @@ class View:
         """Prompt tokens the engine would have to prefill.
 
         It has the context of a member, and that of a program which has made way until so much was written since as was
-        free then: blocks that nobody references are taken in the order in which they were freed.
+        free then: blocks that nobody references are taken in the order in which they were freed. For a child, like a
+        sample of a virtual call, it has the prompt's beginning that its siblings hold there.
         """
         program = call.program
         if program.engine == engine.id and call.extends and (program.member or engine.written <= program.survives):
             return max(call.prompt - program.context, 1)
+        if program.parent is not None:
+            return max(call.prompt - (call.held.tokens - engine.account.added_by(call.held)), 1)
         return call.prompt
 
     def finish_prefill(self, call: Call, engine: EngineState) -> Seconds:

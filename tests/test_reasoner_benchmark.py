@@ -7,14 +7,15 @@ import pytest
 from scheduler.procedures.answers import Extraction, Rule
 from scheduler.procedures.base import Kind
 from tests.benchmarks.reasoner.arms import ALONE, ARMS, BARRIER, BEST, FREE, OURS, Budget, section
-from tests.benchmarks.reasoner.questions import ANSWER, WORKED, Question, questions
+from tests.benchmarks.reasoner.pair import DRAFT, TARGET
+from tests.benchmarks.reasoner.questions import ANSWER, SHOWN, questions
 from tests.benchmarks.reasoner.report import Asked, figures, markdown, rate_of
 
 EXTRACTION = Extraction(Rule.REGEX, ANSWER)
 
 
 def asked(question: int, arm: str, seconds: float, **counts: int) -> Asked:
-    return Asked(question, arm, seconds, True, "7", {"gemma3-270m": 100, **counts})
+    return Asked(question, arm, seconds, True, "7", {TARGET: 100, **counts}, {DRAFT: seconds / 4, TARGET: seconds / 2})
 
 
 def whole(seconds: dict[str, float]) -> list[Asked]:
@@ -27,15 +28,19 @@ def whole(seconds: dict[str, float]) -> list[Asked]:
 
 def test_questions_repeat_and_differ_and_their_answers_are_found_in_words() -> None:
     assert questions(9, 1) == questions(9, 1) != questions(9, 2)
-    assert len({question.text for question in questions(30, 1)}) == 30
+    assert len({question.task.text for question in questions(30, 1)}) == 30
     for question in questions(12, 3):
-        assert question.is_right(EXTRACTION.find(f"So it must be. The answer is {question.answer}."))
+        assert question.is_right(EXTRACTION.find(question.task.worked))
         assert not question.is_right(EXTRACTION.find("The answer is Zoe."))
-    assert not Question("?", "7").is_right(None)
+    assert not questions(1, 1)[0].is_right(None)
 
 
-def test_the_worked_examples_show_how_an_answer_looks() -> None:
-    assert EXTRACTION.find(WORKED) == "12"
+def test_a_question_is_asked_after_solved_ones_of_its_kind() -> None:
+    question = questions(3, 1)[2]
+    roles = [message["role"] for message in question.messages]
+    assert roles == ["user", "assistant"] * SHOWN + ["user"]
+    assert question.messages[-1]["content"] == question.task.text
+    assert all("boxes" in example.text and example != question.task for example in question.shown)
 
 
 def test_the_arms_differ_in_the_barrier_and_in_stopping_alone() -> None:

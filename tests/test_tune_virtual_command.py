@@ -14,7 +14,14 @@ from agentserve.config import parse
 from simulator.reasoner import tuning
 
 POOLS = [{"model": name, "engines": [{"url": "http://127.0.0.1:1"}]} for name in ("small", "large")]
-REASONER = {"model": "reasoner", "kind": "atts", "draft": "small", "target": "large", "strict": True, "regex": "is (.)"}
+REASONER = {
+    "model": "reasoner",
+    "kind": "atts",
+    "draft": "small",
+    "target": "large",
+    "strict": True,
+    "answer": {"regex": "is (.)"},
+}
 VOTING = {"model": "voting", "kind": "self_consistency", "draft": "small"}
 
 
@@ -48,7 +55,7 @@ def test_the_section_that_is_written_is_one_that_the_gateway_loads(tmp_path: Pat
         (2, 500, 0.2, 15),
         (4, 500, 0.2, 15),
     )
-    assert (section.model, section.strict, section.regex) == ("reasoner", True, "is (.)")
+    assert (section.model, section.strict, section.answer.regex) == ("reasoner", True, "is (.)")
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def _spare_garbage_collection() -> None:
 
 def virtual_models(config: Config, scoring: Scoring) -> dict[str, VirtualModel]:
     """The virtual models of a configuration, by name."""
-    return {each.model: VirtualModel(each.model, each.spec, each.extraction, scoring) for each in config.virtual}
+    return {each.model: VirtualModel(each.model, each.spec, each.answer.extraction, scoring) for each in config.virtual}
 
 
 @asynccontextmanager

@@ -38,7 +38,7 @@ APART = 0.1
 """Seconds between two calls, which all last much longer."""
 SETTINGS = {
     "model": "reasoner", "kind": "atts", "draft": "draft", "target": "target", "samples": SAMPLES, "turns": TURNS,
-    "segment_tokens": SEGMENT, "regex": r"(\w+)\.$", "decided": None, "certain": None,
+    "segment_tokens": SEGMENT, "answer": {"regex": r"(\w+)\.$"}, "decided": None, "certain": None,
 }  # fmt: skip
 
 

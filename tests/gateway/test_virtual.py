@@ -94,7 +94,11 @@ async def virtual(
     pools = [{"model": each.name, "engines": [{"name": each.name, "url": "http://fake"}]} for each in engines]
     config = parse({"pools": pools, "virtual": [reasoner(**fields)]})
     brain = Brain(config.policy)
-    async with gateway(config, brain, engines) as app, serve(app) as url, httpx.AsyncClient(base_url=url) as client:
+    async with (
+        gateway(config, brain, engines) as app,
+        serve(app) as url,
+        httpx.AsyncClient(base_url=url, timeout=60) as client,
+    ):
         await eventually(lambda: len(app.driver.engines) == 2, "the start of all engines")
         if engines[1].tail is None:
             await eventually(lambda: bool(engines[1].sent), "the question how the target scores")
@@ -382,8 +386,12 @@ async def test_what_a_virtual_model_cannot_do_is_refused(fields: dict[str, objec
         ({"takeover": 2.0}, "takeover is 2.0"),
         ({"kind": "best_of_n"}, "no target"),
         ({"target": ""}, "needs a target"),
-        ({"regex": "("}, "no regular expression"),
-        ({"regex": "x", "json_path": "y"}, "not by both"),
+        ({"answer": {"regex": "("}}, "answer: .* no regular expression"),
+        ({"answer": {"regex": "x", "json-path": "y"}}, "not by both"),
+        ({"answer": {"json-path": "a..b"}}, "is no path"),
+        ({"answer": {"jsonpath": "a"}}, "did you mean 'json_path'"),
+        ({"answer": "box"}, "an answer is `boxed`"),
+        ({"answer": 3}, "answer"),
     ],
 )
 def test_a_virtual_model_that_cannot_be_is_an_error_of_the_configuration(changes: dict[str, object], what: str) -> None:
@@ -392,10 +400,26 @@ def test_a_virtual_model_that_cannot_be_is_an_error_of_the_configuration(changes
         parse({"pools": pools, "virtual": [reasoner(**changes)]})
 
 
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("boxed", r"So \boxed{42}"),
+        ({}, r"So \boxed{42}"),
+        ({"regex": r"is (\d+)"}, "It is 41. No: it is 42."),
+        ({"json-path": "result[0]"}, 'Here: {"result": [42]}'),
+        ({"json_path": "result[0]"}, 'Here: {"result": [42]}'),
+    ],
+)
+async def test_an_answer_is_found_where_the_configuration_says(answer: object, text: str) -> None:
+    async with virtual(Writer("small", text), answer=answer, takeover=0.0) as w:
+        response = await w.ask()
+        assert response.json()["agentserve"]["answer"] == "42"
+
+
 async def test_sixty_four_calls_of_sixteen_samples_lose_no_sample_and_leak_no_call() -> None:
     emulated = {"emulated": {"kv_tokens": 1_048_576, "max_num_seqs": 256, "speed": 1000.0}}
     model = {"model": "reasoner", "kind": "self_consistency", "draft": "small", "samples": 16, "turns": 2}
-    own = {"segment_tokens": 8, "decided": None, "regex": r"(\w+)\.$"}
+    own = {"segment_tokens": 8, "decided": None, "answer": {"regex": r"(\w+)\.$"}}
     config = parse({"pools": [{"model": "small", "engines": [emulated]}], "virtual": [model | own]})
     brain = Brain(config.policy)
     engines = build_engines(config, default_logs())

@@ -11,13 +11,14 @@ import json
 from collections.abc import Awaitable, Callable
 
 from agentserve.engines.base import Engine, EngineError
+from agentserve.engines.patience import patience
 from agentserve.gateway.answer import BadAnswerError
 from agentserve.gateway.exchange import ask
 from scheduler.types import Seconds
 
 PROBE = "/v1/completions"
 PROBE_LIMIT: Seconds = 15.0
-"""An engine that needs longer for one token is not of use."""
+"""An engine that needs longer for one token, while we are on time ourselves, is not of use."""
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
 """Seconds from one question to the next while it is open; the waits double."""
 
@@ -65,7 +66,7 @@ async def answers(engine: Engine, model: str, limit: Seconds = PROBE_LIMIT) -> b
     """Whether an engine generates one token, or refuses to in a proper way."""
     body = json.dumps({"model": model, "prompt": "hi", "max_tokens": 1}).encode()
     try:
-        async with asyncio.timeout(limit):
+        async with patience(limit):
             reply, _ = await ask(engine, PROBE, body)
     except (EngineError, BadAnswerError, TimeoutError):
         return False

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from agentserve.engines.base import Engine, EngineError, Pulse
+from agentserve.engines.patience import patience
 from agentserve.engines.supervise import Watcher
 from agentserve.gateway.answer import BadAnswerError
 from agentserve.gateway.exchange import ask
@@ -83,7 +84,7 @@ class Scoring:
 
     async def _ask(self, engine: Engine, model: str) -> None:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with patience(PATIENCE):
                 reply, data = await ask(engine, Chat.path, _question(model))
             offers = reply.status == 200 and judgement(read_segment(data)) is not None
             problem = "" if offers else f"it answers with status {reply.status} and no log-probabilities"

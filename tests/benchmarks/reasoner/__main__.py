@@ -32,25 +32,29 @@ from tests.benchmarks.reasoner.arms import ALONE, Budget, Side, sides
 from tests.benchmarks.reasoner.questions import ANSWER, Question, questions
 from tests.benchmarks.reasoner.report import Asked, figures, markdown
 
-REAL = "SmolLM2-135M-Instruct drafts, Gemma 3 270M (a base model) is the target: two vLLM engines, one CPU core each."
+REAL = (
+    "SmolLM2-135M-Instruct drafts; the target is the same made {depth} times deeper by layers that add nothing: its cost "
+    "is that of a larger model, its text the draft's. Two vLLM engines in float32, one CPU core each."
+)
 EMULATED = "**Emulated engines**: modelled times and filler text; only that everything runs can be seen here."
 NOTE = (
-    "Accuracy says little here: both models are small and about equally weak, and the target has never been taught to "
-    "answer questions. What a takeover is worth is measured in simulation (reasoner-sim.md)."
+    "The times are those of a real pair of unequal models; the accuracy is that of one small model in all arms, and says "
+    "nothing: what a takeover by a better target is worth is measured in simulation (reasoner-sim.md)."
 )
 EXTRACTION = Extraction(Rule.REGEX, ANSWER)
 
 
 async def ask(side: Side, number: int, question: Question, budget: Budget, seed: int) -> Asked:
     """Asks one question and checks the answer."""
-    before = Counter(side.brain.counts)
+    before, busy_before = Counter(side.brain.counts), dict(side.brain.busy)
     began = time.monotonic()
     answer = await side.ask(question.messages, budget, seed)
     seconds = time.monotonic() - began
     text = answer["choices"][0]["message"]["content"]
     found = EXTRACTION.find(text) or None if side.arm == ALONE else answer["agentserve"]["answer"]
     spent = {name: count - before[name] for name, count in side.brain.counts.items()}
-    return Asked(number, side.arm, round(seconds, 3), question.is_right(found), found, spent)
+    busy = {model: round(until - busy_before.get(model, 0.0), 3) for model, until in side.brain.busy.items()}
+    return Asked(number, side.arm, round(seconds, 3), question.is_right(found), found, spent, busy)
 
 
 async def play(options: argparse.Namespace, budget: Budget, asked: list[Asked]) -> None:
@@ -75,7 +79,7 @@ async def play(options: argparse.Namespace, budget: Budget, asked: list[Asked]) 
 
 async def _told(side: Side, number: int, question: Question, budget: Budget, seed: int) -> Asked:
     done = await ask(side, number, question, budget, seed)
-    _say(f"question {number}, {done.arm}: {done.seconds:.1f} s, {done.answer} ({question.answer})")
+    _say(f"question {number}, {done.arm}: {done.seconds:.1f} s, {done.answer} ({question.task.answer})")
     return done
 
 
@@ -94,13 +98,13 @@ async def interruptible(options: argparse.Namespace, budget: Budget, asked: list
 def report_of(options: argparse.Namespace, budget: Budget, asked: list[Asked]) -> dict[str, Any]:
     """What is kept of a run."""
     limits = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in asdict(budget).items())
-    settings = {"questions": options.questions, "seed": options.seed, **asdict(budget)}
+    settings = {"questions": options.questions, "seed": options.seed, "depth": options.depth, **asdict(budget)}
     chosen = "".join(f" --{name.replace('_', '-')} {value}" for name, value in settings.items())
     return {
         "command": f"python -m tests.benchmarks.reasoner{chosen}"
         + (" --judgement" if options.judgement else "")
         + (" --emulated" if options.emulated else ""),
-        "what": EMULATED if options.emulated else REAL,
+        "what": EMULATED if options.emulated else REAL.format(depth=options.depth),
         "budget": limits.capitalize(),
         "note": NOTE,
         "figures": figures(asked, budget.takeover),
@@ -121,7 +125,7 @@ def main() -> int:
     code = 0
     try:
         if not options.emulated:
-            pair.prepare(options.models)
+            pair.prepare(options.models, options.depth)
         uvloop.run(interruptible(options, budget, asked))
     except (KeyboardInterrupt, asyncio.CancelledError):
         _say("interrupted; everything that was started has been stopped")
@@ -150,6 +154,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     for name, value in asdict(Budget()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    parser.add_argument("--depth", type=int, default=pair.DEPTH, help="layers of the target for each of the draft's")
     parser.add_argument("--minutes", type=float, default=20.0, help="no question is begun after so many")
     parser.add_argument("--models", type=Path, default=Path(".models"), help="where the models are, or are written")
     parser.add_argument("--emulated", action="store_true", help="emulated engines, to see that everything runs")
@@ -157,8 +162,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
-    if options.questions < 1 or options.minutes <= 0:
-        parser.error("--questions and --minutes must be above 0")
+    if options.questions < 1 or options.depth < 1 or options.minutes <= 0:
+        parser.error("--questions, --depth and --minutes must be above 0")
     return options
 
 

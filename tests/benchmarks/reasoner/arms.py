@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
@@ -61,7 +61,7 @@ class BarrierSection(Section):
 def section(arm: str, budget: Budget) -> Section | None:
     """The virtual model of an arm; None for a plain call of the target."""
     stopping: dict[str, Any] = {} if arm == OURS else {"decided": None, "certain": None}
-    own: dict[str, Any] = {"model": "reasoner", "regex": ANSWER, "samples": budget.samples, **stopping}
+    own: dict[str, Any] = {"model": "reasoner", "answer": {"regex": ANSWER}, "samples": budget.samples, **stopping}
     if arm == ALONE:
         return None
     if arm == BEST:
@@ -76,17 +76,23 @@ def section(arm: str, budget: Budget) -> Section | None:
 
 
 class CountingBrain(Brain):
-    """A brain that counts what it is told and what it asks for."""
+    """A brain that counts what it is told and what it asks for, and how long its models are busy."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.counts: Counter[str] = Counter()
         """Verifications, takeovers, and output tokens by model."""
+        self.busy: defaultdict[str, float] = defaultdict(float)
+        """By model the seconds in which it had a call."""
+        self._at = 0.0
         self._models: dict[CallId, str] = {}
         self._steps: dict[CallId, Step] = {}
 
     def handle(self, event: Event) -> Decision:
         """Counts, and decides as ever."""
+        for model in {self._models[call] for call in self.calls}:
+            self.busy[model] += event.at - self._at
+        self._at = event.at
         match event:
             case CallArrived():
                 self._models[event.call] = event.model
@@ -112,7 +118,7 @@ class Side:
 
     async def ask(self, messages: list[dict[str, str]], budget: Budget, seed: int) -> dict[str, Any]:
         """One answer, within a budget of the arm's own or a smaller one. Raises `httpx.HTTPStatusError` if there is none."""
-        body: dict[str, Any] = {"messages": messages, "temperature": 0.7, "seed": seed, "stop": ["\n\n", "Question:"]}
+        body: dict[str, Any] = {"messages": messages, "temperature": 0.7, "seed": seed}
         if self.arm == ALONE:
             body |= {"model": TARGET, "max_tokens": budget.whole}
         else:

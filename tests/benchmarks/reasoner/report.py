@@ -14,7 +14,10 @@ from tests.benchmarks.reasoner.pair import DRAFT, TARGET
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One question to one arm. `counts` are verifications, takeovers, and output tokens by model."""
+    """One question to one arm. `counts` are verifications, takeovers, and output tokens by model.
+
+    `busy` are the seconds in which a model had a call.
+    """
 
     question: int
     arm: str
@@ -22,6 +25,7 @@ class Asked:
     right: bool
     answer: str | None
     counts: dict[str, int]
+    busy: dict[str, float]
 
 
 def rate_of(asked: Sequence[Asked]) -> float | None:
@@ -41,6 +45,7 @@ def figures(asked: Sequence[Asked], asked_rate: float) -> dict[str, object]:
     return {
         "questions": len({each.question for each in asked}),
         "arms": {arm: _row(found) for arm, found in by_arm.items()},
+        "busier model of barrier": _bound(by_arm[BARRIER]),
         "time to answer": {name: asdict(ratio) if ratio else None for name, ratio in ratios.items()},
         "takeover rate": {"asked": asked_rate, "found": rate},
         "target tokens, best of n / ours": _tokens(by_arm[BEST], TARGET) / max(1, _tokens(by_arm[OURS], TARGET)),
@@ -51,17 +56,28 @@ def _ratio(slower: Sequence[Asked], faster: Sequence[Asked]) -> Ratio | None:
     return paired_ratio([each.seconds for each in slower], [each.seconds for each in faster])
 
 
+def _bound(asked: Sequence[Asked]) -> float:
+    """What removing barriers could give at most, were it the same work: as if the busier model never waited."""
+    return sum(each.seconds for each in asked) / sum(max(each.busy.values()) for each in asked)
+
+
 def _row(asked: Sequence[Asked]) -> dict[str, float | None]:
     return {
         "mean seconds": fmean(each.seconds for each in asked),
         "longest seconds": max(each.seconds for each in asked),
         "draft tokens": _tokens(asked, DRAFT) / len(asked),
         "target tokens": _tokens(asked, TARGET) / len(asked),
+        "draft busy": _busy(asked, DRAFT),
+        "target busy": _busy(asked, TARGET),
         "checked": sum(each.counts.get(Stage.VERIFY, 0) for each in asked) / len(asked),
         "takeover rate": rate_of(asked),
         "answered": fmean(each.answer is not None for each in asked),
         "right": fmean(each.right for each in asked),
     }
+
+
+def _busy(asked: Sequence[Asked], model: str) -> float:
+    return sum(each.busy.get(model, 0.0) for each in asked) / sum(each.seconds for each in asked)
 
 
 def _tokens(asked: Sequence[Asked], model: str) -> int:
@@ -86,12 +102,14 @@ def markdown(report: dict[str, object]) -> str:
         f"|---{'|---:' * len(columns)}|",
         *(f"| {arm} | {' | '.join(_cell(row[name]) for name in columns)} |" for arm, row in found["arms"].items()),
         "",
-        "Tokens and checked segments are a question's, in the mean.",
+        "Tokens and checked segments are a question's, in the mean; busy is the share of the time in which a model had a call.",
         "",
         "| figure | asked | found |",
         "|---|---|---|",
         f"| takeover rate, pooled | {rate['asked']:.2f} +- 0.05 | {_cell(rate['found'])} |",
     ]
+    bound = found["busier model of barrier"]
+    lines.append(f"| the same if its busier model never waited, for the same work | - | at most {bound:.2f}x |")
     wanted = {f"{BARRIER} / {FREE}": "1.2x", f"{BARRIER} / {OURS}": "1.8x", f"{BEST} / {OURS}": "published: 5.4x-14.5x"}
     for name, ratio in found["time to answer"].items():
         lines.append(f"| time to answer, {name} | {wanted.get(name, '-')} | {_ratio_cell(ratio)} |")

@@ -1,4 +1,6 @@
 import asyncio
+import time
+from collections.abc import Mapping
 
 import pytest
 
@@ -76,6 +78,22 @@ async def test_an_answer_or_a_proper_refusal_is_good_and_nothing_else_is() -> No
     for _ in range(4):
         assert not await answers(engine, "m", limit=0.02)
     assert engine.sent[0].json == {"model": "m", "prompt": "hi", "max_tokens": 1}
+
+
+class Awaited(FakeEngine):
+    """Answers while the loop of whoever asked is held up again and again."""
+
+    async def open(self, path: str, headers: Mapping[str, str], body: bytes) -> FakeReply:
+        for _ in range(5):
+            time.sleep(0.01)  # noqa: ASYNC251 - this is the loop that is late
+            await asyncio.sleep(0)
+        return await super().open(path, headers, body)
+
+
+async def test_an_engine_whose_answer_we_are_late_to_see_is_not_called_dead() -> None:
+    engine = Awaited()
+    engine.script.append(FakeReply([b"{}"]))
+    assert await answers(engine, "m", limit=0.02)
 
 
 async def test_an_engine_that_breaks_all_calls_gets_none_until_it_answers_again() -> None:

@@ -11,6 +11,7 @@ from scheduler.brain import Brain
 from scheduler.codec import decode, encode
 from scheduler.events import (
     CallArrived,
+    CallFirstToken,
     EngineUp,
     Event,
     ProcedureBegun,
@@ -22,7 +23,7 @@ from scheduler.policy import PRESETS
 from scheduler.procedures.base import Conclude, Kind, News, ProcedureSpec, Stage, Step, Verdict
 from scheduler.procedures.stages import Entry, Queue, Stages
 from scheduler.procedures.voting import leader_wins
-from scheduler.types import CallId, EngineId, EngineSpec
+from scheduler.types import CallId, EngineId, EngineSpec, PrefixMark, StepCost
 from tests.scheduler.world import key, spec
 
 SPEC = ProcedureSpec(Kind.ATTS, "small", "large", samples=3, takeover=1.0, decided=None)
@@ -137,6 +138,44 @@ def test_samples_are_programs_of_their_own_under_one_parent() -> None:
     assert [(action.program, action.parent) for action in actions if isinstance(action, Submit)] == [
         (key(f"v/{sample}/small"), key("v")) for sample in range(3)
     ]
+
+
+def placed(prompt: int, samples: int) -> list[str]:
+    """On which of two engines the samples of one virtual call begin, the first of which has had its prompt read."""
+    mind = Brain(PRESETS["agentserve"])
+    for name in ("a", "b"):
+        steps = StepCost(0.01, 1 / 2000, decode_request=0.002)
+        mind.handle(EngineUp(0.0, EngineId(name), replace(engine("small", 64), kv_tokens=1_000_000, cost=steps)))
+    asked = ProcedureSpec(Kind.SELF_CONSISTENCY, "small", samples=samples, segment_tokens=100, decided=None)
+    engines: list[str] = []
+    for begin in begun(mind, asked):
+        assert isinstance(begin, Submit)
+        arrival = CallArrived(
+            5.0 if engines else 0.0,
+            begin.call,
+            begin.program,
+            begin.model,
+            4 * prompt,
+            (PrefixMark(7, 4 * prompt),),
+            prompt_tokens=prompt,
+            max_output=begin.max_output,
+            parent=begin.parent,
+        )
+        engines += [action.engine for action in told(mind, arrival) if isinstance(action, Dispatch)]
+        if len(engines) == 1:
+            told(mind, CallFirstToken(5.0, begin.call))
+    return engines
+
+
+def test_samples_share_the_prefix_of_their_prompt_on_one_engine() -> None:
+    assert placed(prompt=3000, samples=4) == ["a"] * 4
+
+
+def test_samples_spill_over_when_the_prefix_is_short_or_they_are_many() -> None:
+    assert set(placed(prompt=20, samples=4)) == {"a", "b"}
+    many = placed(prompt=3000, samples=48)
+    assert many[:4] == ["a"] * 4
+    assert "b" in many
 
 
 def test_drafts_beyond_a_models_places_wait_for_one_to_end() -> None:
