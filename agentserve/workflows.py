@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from agentserve.sections import Count, Duration, Section
+from scheduler.plan import Plan, PlannedStage
 
 
 class StageSection(Section):
@@ -30,16 +30,12 @@ class WorkflowSection(Section):
 
     @model_validator(mode="after")
     def _is_a_graph(self) -> Self:
-        for name, stage in self.stages.items():
-            for before in stage.after:
-                if before not in self.stages:
-                    known = ", ".join(self.stages)
-                    raise ValueError(f"stage {name!r} comes after {before!r}, which is no stage (stages: {known})")
-        try:
-            TopologicalSorter({name: stage.after for name, stage in self.stages.items()}).prepare()
-        except CycleError as error:
-            cycle = " -> ".join(error.args[1])
-            raise ValueError(
-                f"stages come after each other in a cycle: {cycle}; a stage that is tried again has `retries`"
-            ) from None
+        Plan(self.planned)
         return self
+
+    @property
+    def planned(self) -> tuple[PlannedStage, ...]:
+        """The stages as the scheduler has them."""
+        return tuple(
+            PlannedStage(name, tuple(stage.after), stage.parallel, stage.retries) for name, stage in self.stages.items()
+        )

@@ -26,6 +26,7 @@ from scheduler.events import Event, PinOutcome
 from scheduler.gate import Gate
 from scheduler.keeper import Keeper
 from scheduler.learned import Learned
+from scheduler.plan import Plan
 from scheduler.policy import PolicyConfig
 from scheduler.procedures.desk import Cell, Procedures
 from scheduler.registry import build
@@ -73,7 +74,10 @@ class Brain:
         self._books = Books(self.learned)
         self._weights: dict[TenantId, float] = {}
         self._tiers: dict[TenantId, int] = {}
-        self._view = View(0.0, self._books.engines, self._books.programs, self.learned, self._weights, self._tiers)
+        self._plans: dict[str, Plan] = {}
+        self._view = View(
+            0.0, self._books.engines, self._books.programs, self.learned, self._weights, self._tiers, self._plans
+        )
         self._desk = Desk(build(policy), self._books, self._view)
         self._keeper = Keeper(self._desk, idle_timeout)
         self._gate = Gate(self._desk, self._keeper)
@@ -106,6 +110,7 @@ class Brain:
             events.EngineObserved: self._engine_observed,
             events.PolicyChanged: self._policy_changed,
             events.TenantChanged: self._tenant_changed,
+            events.WorkflowDeclared: self._workflow_declared,
             events.ProcedureBegun: self._procedure_begun,
             events.StepEnded: self._step_ended,
             events.StepFailed: self._step_failed,
@@ -127,6 +132,11 @@ class Brain:
     def engines(self) -> Mapping[EngineId, EngineState]:
         """Engines that were ever up."""
         return self._books.engines
+
+    @property
+    def plans(self) -> Mapping[str, Plan]:
+        """Workflows that are declared, by name."""
+        return self._plans
 
     @property
     def now(self) -> Seconds:
@@ -550,6 +560,9 @@ class Brain:
         tenant = TenantId(event.tenant)
         self._weights[tenant], self._tiers[tenant] = event.weight, event.tier
         self._gate.reorder()
+
+    def _workflow_declared(self, event: events.WorkflowDeclared) -> None:
+        self._plans[event.workflow] = Plan(event.stages)
 
     def _noted(self, event: Event) -> None:
         """The event matters to the log and to drivers, not to a decision."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from scheduler.plan import PlannedStage
 from scheduler.policy import PolicyConfig
 from scheduler.procedures.base import News, ProcedureSpec
 from scheduler.types import CallId, EngineId, EngineSpec, PrefixMark, ProgramKey, Seconds, Tokens, Usage
@@ -254,6 +255,15 @@ class TenantChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkflowDeclared:
+    """Which stages a workflow has, of every tenant, and which of them follow which (`scheduler.plan`)."""
+
+    at: Seconds
+    workflow: str
+    stages: tuple[PlannedStage, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ProcedureBegun:
     """A client asks for a virtual model. `procedure` is unique; `program` is the parent of its samples' programs."""
 
@@ -318,6 +328,7 @@ Event: TypeAlias = (
     | EngineObserved
     | PolicyChanged
     | TenantChanged
+    | WorkflowDeclared
     | ProcedureBegun
     | StepEnded
     | StepFailed

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from scheduler.learned import Learned
+from scheduler.plan import Plan
 from scheduler.state import Call, EngineState, Program
 from scheduler.types import DECODE_STEP, EngineId, ProgramKey, Seconds, StepCost, TenantId, Tokens
-from scheduler.workflows import ENOUGH
 
 GOES_ON = 0.5
 """A program goes on with its context after a call if that is more likely than not."""
@@ -26,6 +26,8 @@ class View:
     """Shares of tenants under contention, of those that were told; 1 for the others."""
     tiers: Mapping[TenantId, int] = field(default_factory=dict)
     """Strict tiers of tenants, of those that were told; 0 for the others. Calls of a smaller one go first."""
+    plans: Mapping[str, Plan] = field(default_factory=dict)
+    """Workflows that are declared, by name."""
     kept: Tokens = 0
     """What the call that is judged has to leave free on an engine, for other tenants."""
 
@@ -79,15 +81,34 @@ class View:
 
     def ahead(self, call: Call) -> Seconds:
         """What the call's program needs from the call on, at least (`scheduler.workflows`)."""
-        stage = self.learned.stages.get(call.stage_key)
-        if stage is None or stage.alone.count < ENOUGH:
-            return self.least_alone(call.model, call.prompt, 0, call.expected_output)
         program = call.program
+        stage = self.learned.stages.get(call.stage_key)
+        learned = None if stage is None else stage.usual
+        alone = self.least_alone(call.model, call.prompt, 0, call.expected_output) if learned is None else learned
         if program.ending:
-            return stage.alone.value
+            return alone
         if program.remaining_calls is not None:
-            return stage.alone.value * max(program.remaining_calls, 1)
-        return stage.alone.value + stage.after(call.number)
+            return alone * max(program.remaining_calls, 1)
+        planned = self._planned(call, alone)
+        return alone + ((planned or 0.0) if stage is None else stage.after(call.number, planned))
+
+    def plan(self, call: Call) -> Plan | None:
+        """How its program's workflow is declared to go on after the call, if it is."""
+        plan = self.plans.get(call.program.workflow)
+        return plan if plan is not None and call.stage in plan else None
+
+    def _planned(self, call: Call, alone: Seconds) -> Seconds | None:
+        """What is ahead as it is declared; a stage that is not known yet is taken to need what the call itself does."""
+        plan = self.plan(call)
+        if plan is None:
+            return None
+
+        def seconds(stage: str) -> Seconds:
+            known = self.learned.stages.get((call.program.key.tenant, call.program.workflow, stage))
+            usual = None if known is None else known.usual
+            return alone if usual is None else usual
+
+        return plan.ahead(call.stage, call.number, seconds)
 
     def goes_on(self, program: Program) -> bool:
         """Whether the program's next call will rather begin with the context of the present one than not."""

@@ -76,13 +76,18 @@ class StageStats:
             self.template.add(shared_bytes(self._latest[1], prefix) * tokens_per_byte)
         self._latest = program, prefix
 
-    def after(self, number: int) -> Seconds:
-        """`ahead` of a call with that number; 0 while nothing is known."""
+    @property
+    def usual(self) -> Seconds | None:
+        """What a call takes alone, once enough have been seen."""
+        return self.alone.value if self.alone.count >= ENOUGH else None
+
+    def after(self, number: int, planned: Seconds | None = None) -> Seconds:
+        """`ahead` of a call with that number: what was learned of it, beside what is declared; 0 if there is neither."""
         for key in (min(number, MOST_REPEATS), ANY):
             average = self.ahead.get(key)
             if average is not None and average.count >= ENOUGH:
-                return average.value
-        return 0.0
+                return believed(average, planned)
+        return planned or 0.0
 
     def ended(self, number: int, ahead: Seconds) -> None:
         """What came after a call of the stage is known."""
@@ -128,6 +133,13 @@ class StageStats:
             {int(number): read_average(item, MEMORY) for number, item in ahead.items()},
             {int(number): int(count) for number, count in repeats.items()},
         )
+
+
+def believed(learned: Average, planned: Seconds | None) -> Seconds:
+    """A mean beside what is declared, which counts as much as `ENOUGH` samples do; without a declaration, the mean."""
+    if planned is None:
+        return learned.value
+    return (learned.count * learned.value + ENOUGH * planned) / (learned.count + ENOUGH)
 
 
 def shared_bytes(one: Sequence[PrefixMark], other: Sequence[PrefixMark]) -> int:

@@ -44,7 +44,6 @@ from scheduler.events import (
     Event,
     HintGiven,
     ProgramEnded,
-    TenantChanged,
     ToolEnded,
     ToolStarted,
 )
@@ -86,9 +85,9 @@ class Member(Watcher):
         driver: Driver,
         lives: Callable[[], Iterable[Life]],
         pools: Mapping[str, Sequence[EngineId]],
-        tenants: Callable[[], Iterable[TenantChanged]],
+        configured: Callable[[], Iterable[Event]],
     ) -> None:
-        """`config.store` is there. `tenants` says what the brain has to know of tenants."""
+        """`config.store` is there. `configured` says what the brain has to know of tenants and workflows."""
         assert config.store is not None  # noqa: S101 - said above
         self._store = store
         self._config = config
@@ -96,7 +95,7 @@ class Member(Watcher):
         self._driver = driver
         self._lives = lives
         self._pools = pools
-        self._tenants = tenants
+        self._configured = configured
         self.name = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._secret = secrets.token_hex(16)
         self._term: Term | None = None
@@ -234,7 +233,7 @@ class Member(Watcher):
         term.renewed(renewed)
         driver.brain, driver.take, driver.epoch, driver.standing = brain, term.take, lease.epoch, "here"
         logger.info("this gateway has the brain, epoch %d: %d programs", lease.epoch, len(brain.programs))
-        term.take_over(self._config.policy, list(self._tenants()))
+        term.take_over(self._config.policy, list(self._configured()))
         self._announce()
         self._writing = asyncio.create_task(journal.run(lambda: self._step_down("another gateway has the brain")))
 

@@ -24,7 +24,6 @@ from scheduler.events import (
     EngineUp,
     Event,
     PolicyChanged,
-    TenantChanged,
 )
 from scheduler.policy import PolicyConfig
 from scheduler.state import EngineStatus
@@ -87,10 +86,10 @@ class Term:
             return self._over(event)
         return self._decide(event, None)
 
-    def take_over(self, policy: PolicyConfig, tenants: Sequence[TenantChanged]) -> None:
+    def take_over(self, policy: PolicyConfig, configured: Sequence[Event]) -> None:
         """Tells the brain of what may have changed since it was asked last."""
         self._driver.advance(self.brain.now)
-        for event in (*self._engines(), *tenants):
+        for event in (*self._engines(), *configured):
             self._driver.obey(self.take(event))
         if self.brain.policy != policy:
             self._driver.obey(self.take(PolicyChanged(self._driver.now(), policy)))

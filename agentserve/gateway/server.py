@@ -47,7 +47,7 @@ from agentserve.gateway.virtual.scoring import Scoring
 from agentserve.state import open_store
 from agentserve.state.base import Store, StoreError
 from scheduler.brain import Brain
-from scheduler.events import TenantChanged
+from scheduler.events import TenantChanged, WorkflowDeclared
 
 CLOSING = 5
 """Seconds that connections have to close when nothing runs on them any more, or nothing may."""
@@ -165,10 +165,12 @@ async def gateway(
     clock = await store.open() if store else 0.0
     driver = Driver(brain, metrics, records, config.workflows, config.faults, clock)
 
-    def tenants() -> list[TenantChanged]:
-        return [TenantChanged(driver.now(), tenant.id, tenant.weight, tenant.tier) for tenant in roster]
+    def configured() -> list[TenantChanged | WorkflowDeclared]:
+        now = driver.now()
+        declared = [WorkflowDeclared(now, workflow.name, workflow.planned) for workflow in config.workflows]
+        return [*declared, *(TenantChanged(now, tenant.id, tenant.weight, tenant.tier) for tenant in roster)]
 
-    for event in tenants():
+    for event in configured():
         driver.handle(event)
     door = Door(roster, load_keys(config.keys) if config.keys else None)
     pools: dict[str, list[Supervised]] = {}
@@ -184,7 +186,7 @@ async def gateway(
     tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors.values()]
     member = recall = None
     if store is not None:
-        member = Member(store, config, driver, lives.calls.values, names, tenants)
+        member = Member(store, config, driver, lives.calls.values, names, configured)
         lives.watch(member)
         shared = Shared(store, member.name, roster, chain)
         recall = shared.find

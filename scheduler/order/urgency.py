@@ -50,4 +50,4 @@ class Urgency(StageOrder):
         if self.shared_workflow:
             return left
         service = self.times.service(view, call)
-        return left * service / (service + self.times.after(call))
+        return left * service / (service + self.times.after(view, call))

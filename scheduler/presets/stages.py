@@ -3,7 +3,8 @@
 For a call of stage s, the n-th of that stage in its program:
 
     t(s), t(m, s)   mean seconds from dispatch to the last token of the stage's calls, on all engines and on engine m
-    after           mean summed seconds of all calls that programs still made after the n-th call of that stage
+    after           mean summed seconds of all calls that programs still made after the n-th call of that stage; of a
+                    stage that is declared (`scheduler.plan`), beside the sum of the calls declared to come
     remaining       t(s) + after
     alone           seconds of a call on an idle engine, from the engine's step costs
     due             the call's deadline; without one, the program's arrival + its gaps + scale * whole, where whole is
@@ -28,6 +29,7 @@ from scheduler.listener import Listener
 from scheduler.state import Call, EngineState, Program
 from scheduler.types import CallId, ProgramKey, Seconds, Usage
 from scheduler.view import View
+from scheduler.workflows import believed
 
 ENOUGH = 3
 """Samples from which a mean is believed."""
@@ -54,11 +56,13 @@ class Means:
 
     def find(self, *keys: Key) -> float | None:
         """The mean of the first of these keys with enough samples."""
-        for key in keys:
-            average = self._averages.get(key)
-            if average is not None and average.count >= ENOUGH:
-                return average.value
-        return None
+        average = self.average(*keys)
+        return None if average is None else average.value
+
+    def average(self, *keys: Key) -> Average | None:
+        """The same, and how many samples it has."""
+        found = (self._averages.get(key) for key in keys)
+        return next((average for average in found if average is not None and average.count >= ENOUGH), None)
 
 
 @dataclass(slots=True)
@@ -106,7 +110,7 @@ class StageTimes:
             return known
         return [max(_alone(call, engine), SHORTEST) for engine in engines]
 
-    def after(self, call: Call) -> Seconds:
+    def after(self, view: View, call: Call) -> Seconds:
         """Service seconds that the program is expected to need after this call."""
         program = call.program
         if program.ending:
@@ -115,11 +119,25 @@ class StageTimes:
             each = self._service.find(_workflow(program)) or 0.0
             return max(program.remaining_calls - 1, 0) * each
         number = self._run(program).numbers.get(call.id, 0)
-        return self._after.find(*_keys(call, number)) or 0.0
+        learned, planned = self._after.average(*_keys(call, number)), self._planned(view, call, number)
+        return (planned or 0.0) if learned is None else believed(learned, planned)
+
+    def _planned(self, view: View, call: Call, number: int) -> Seconds | None:
+        """What comes after the call as it is declared; of a stage nobody has seen, what the call itself takes."""
+        plan = view.plan(call)
+        if plan is None:
+            return None
+        here = self.service(view, call)
+
+        def seconds(stage: str) -> Seconds:
+            known = self._service.find((*_workflow(call.program), stage))
+            return here if known is None else known
+
+        return plan.rest(call.stage, number, seconds)
 
     def remaining(self, view: View, call: Call) -> Seconds:
         """Service seconds that the program is expected to need from this call on."""
-        return self.service(view, call) + self.after(call)
+        return self.service(view, call) + self.after(view, call)
 
     def due(self, view: View, call: Call, scale: float) -> Seconds:
         """When the call's program should have ended."""

@@ -33,7 +33,7 @@ from agentserve.gateway.tuning.search import Found, Order, Question, find, see
 from agentserve.gateway.tuning.trial import Slice
 from scheduler.brain import Brain, Decision
 from scheduler.events import CallArrived, Event, PolicyChanged
-from scheduler.policy import KINDS, PRESETS, PolicyConfig
+from scheduler.policy import KINDS, PRESETS, Choice, PolicyConfig
 from scheduler.types import EngineId, EngineSpec, PrefixMark, Seconds
 from simulator.intervals import Interval, interval
 from simulator.report.axis import Axis
@@ -48,8 +48,8 @@ from workloads.generate import generate
 from workloads.program import Program
 from workloads.staged import TEXT2SQL_NATURAL, TEXT2SQL_UNIFORM, Workflow
 
-START = PRESETS["hexgen"]
-"""The policy that is tuned."""
+START = replace(PRESETS["text2sql"], name="text2sql, balanced", placement=Choice("balanced"))
+"""The policy that is tuned: the order and the admission of the preset, and the placement that has an alpha."""
 ALPHA = Parameter("placement", "balanced", "alpha")
 SHARE, SCALE = 0.25, 5
 """Of templates in prompts, and how many times what it takes alone a query may take."""

@@ -93,3 +93,9 @@ def test_the_command_says_that_no_gateway_answers() -> None:
     shown = CliRunner().invoke(app, ["workflows", "--url", "http://127.0.0.1:9"])
     assert shown.exit_code == 2
     assert "start one with `agentserve serve`" in " ".join(shown.output.split())
+
+
+async def test_what_is_declared_decides_before_any_traffic() -> None:
+    async with world(workflows=DECLARED) as w:
+        plan = w.driver.brain.plans["sql"]
+        assert plan.ahead("plan", 0, lambda _: 1.0) == pytest.approx(1 + 0.5 + 0.25)

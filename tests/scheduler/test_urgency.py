@@ -77,7 +77,7 @@ def test_what_comes_after_depends_on_how_often_the_stage_was_tried_before() -> N
     for attempt in range(3):
         call = a_call(program, stage="revise", arrived=float(attempt))
         order.call_arrived(view, call)
-        expected.append(order.times.after(call))
+        expected.append(order.times.after(view, call))
     assert expected == pytest.approx([4.0, 2.0, 0.0])
 
 
@@ -87,9 +87,11 @@ def test_an_agent_that_says_how_many_calls_are_left_is_believed() -> None:
     live(order, view, engine, STAGES)
     program = a_program("p")
     program.remaining_calls = 3
-    assert order.times.after(a_call(program, stage="plan")) == pytest.approx(2 * 4.0), "this one and two of 4 s each"
+    assert order.times.after(view, a_call(program, stage="plan")) == pytest.approx(2 * 4.0), (
+        "this one and two of 4 s each"
+    )
     program.ending = True
-    assert order.times.after(a_call(program, stage="plan")) == 0.0
+    assert order.times.after(view, a_call(program, stage="plan")) == 0.0
 
 
 def test_the_most_urgent_call_goes_first() -> None:
