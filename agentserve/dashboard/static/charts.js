@@ -1,7 +1,19 @@
-// Lines over time, by uPlot.
+// Lines over time, by uPlot, which is fetched when there is a first line to draw.
 import { make, seconds } from "./words.js";
 
 const POINTS = 600;
+const LIBRARY = "/dashboard/vendor/uPlot-1.6.32.min";
+
+let asked = false;
+
+// Whether the library is there; asks for it the first time.
+function ready() {
+  if (!asked) {
+    asked = true;
+    document.head.append(make("link", { rel: "stylesheet", href: `${LIBRARY}.css` }), make("script", { src: `${LIBRARY}.js` }));
+  }
+  return "uPlot" in globalThis;
+}
 
 export class Chart {
   #plot = null;
@@ -31,6 +43,7 @@ export class Chart {
       if (!this.element.firstChild) this.element.append(make("p", { class: "none" }, "nothing has ended yet"));
       return;
     }
+    if (!ready()) return; // it is drawn the next time
     if (this.#plot && this.#ink !== colours.text) this.#end();
     if (!this.#plot) this.#begin(data, colours);
     this.#plot.setData(data, false);
