@@ -70,8 +70,8 @@ class Newcomer:
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         kept = {name: value for name, value in os.environ.items() if name.startswith(REGISTRIES)}
-        path = f"{self.clone / '.venv/bin'}{os.pathsep}/usr/local/bin{os.pathsep}/usr/bin{os.pathsep}/bin"
-        return {**kept, "HOME": str(home), "PATH": path, "LANG": "C.UTF-8", "COLUMNS": "200"}
+        folders = (str(self.clone / ".venv/bin"), f"{sys.base_prefix}/bin", "/usr/local/bin", "/usr/bin", "/bin")
+        return {**kept, "HOME": str(home), "PATH": os.pathsep.join(folders), "LANG": "C.UTF-8", "COLUMNS": "200"}
 
     def types(self, command: str, where: Path) -> str:
         """What it prints. Ends everything if it fails."""
