@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from rich.markup import escape
@@ -57,6 +58,7 @@ class Files:
     figures: Path | None
     html: Path | None
     chrome_trace: Path | None
+    event_log: Path | None
 
     @property
     def detailed(self) -> bool:
@@ -65,7 +67,16 @@ class Files:
 
     def check(self) -> None:
         """Ends the command if a file cannot be there."""
-        check_output(self.figures, self.html, self.chrome_trace)
+        check_output(self.figures, self.html, self.chrome_trace, self.event_log)
+
+    @contextmanager
+    def logging(self) -> Iterator[TextIO | None]:
+        """The event log to be written, if one is wanted."""
+        if self.event_log is None:
+            yield None
+        else:
+            with self.event_log.open("w", encoding="utf-8") as log:
+                yield log
 
     def write(self, comparison: Comparison, about: Plain) -> None:
         """Writes them; each is there whole or not at all."""
@@ -108,10 +119,14 @@ def simulate(
     chrome_trace: Annotated[
         Path | None, typer.Option(help="Write a trace of the first policy for Perfetto here.")
     ] = None,
+    event_log: Annotated[
+        Path | None,
+        typer.Option(help="Write the first policy's events here, for `agentserve replay-log FILE --dashboard`."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Replay a trace on a simulated fleet under several policies, and compare them."""
-    files = Files(figures, html, chrome_trace)
+    files = Files(figures, html, chrome_trace, event_log)
     files.check()
     check_rate(rate)
     try:
@@ -132,13 +147,15 @@ def simulate(
             gaps=gaps is traffic.Gaps.REDRAWN,
             resample=plain and count > 1,
         )
-        with bar("programs", workload.programs * replays(setting, len(chosen), count, alone=alone)) as shown:
+        steps = workload.programs * replays(setting, len(chosen), count, alone=alone)
+        with files.logging() as log, bar("programs", steps) as shown:
             comparison = compare(
                 workload,
                 setting,
                 chosen,
                 range(seed, seed + count),
                 detail=Detail() if files.detailed else None,
+                log=log,
                 alone=alone,
                 on_program=lambda _: shown.advance(),
             )

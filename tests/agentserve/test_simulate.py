@@ -12,6 +12,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from agentserve.commands.simulate import simulate, usual_seeds
+from agentserve.dashboard.recorded import Recording
+from scheduler.log import replay
 from tests.simulator.worlds import small
 from workloads.jsonl import write_programs
 
@@ -51,6 +53,19 @@ def test_it_writes_figures_a_page_and_a_trace(trace: Path, tmp_path: Path) -> No
     assert "<svg" in files[1].read_text()
     assert json.loads(files[2].read_text())["traceEvents"]
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_event_log_of_a_simulation_replays_and_has_every_program(trace: Path, tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    result = run(trace, "--engines", ENGINES, "--policy", "agentserve,vllm", "--event-log", log)
+    assert result.exit_code == 0, result.output
+    with log.open() as lines:
+        replayed = replay(lines)
+    assert (replayed.brain.policy.name, replayed.first_difference) == ("agentserve", None)
+    with log.open() as lines:
+        frames = [json.loads(event[6:]) for event in Recording(lines).events]
+    assert len([program for frame in frames for program in frame.get("new", ())]) == 6
+    assert frames[-1]["end"]
 
 
 def test_a_policy_may_be_a_file(trace: Path, tmp_path: Path) -> None:
