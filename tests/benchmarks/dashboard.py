@@ -60,7 +60,9 @@ DRAWN = """async (milliseconds) => {
   return { pictures: gaps.length, p50: gaps[Math.floor(gaps.length / 2)], p95: gaps[Math.floor(gaps.length * 0.95)],
     longest: gaps.at(-1), long: long.length, elements: document.querySelectorAll("*").length };
 }"""
-PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
+PAINT = """new Promise((done) => new PerformanceObserver((list) => {
+  for (const each of list.getEntriesByName("first-contentful-paint")) done(each.startTime);
+}).observe({ type: "paint", buffered: true }))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +179,7 @@ async def first_paint(chromium: Browser, url: str) -> float:
     try:
         page = await context.new_page()
         await page.goto(f"{url}/dashboard", wait_until="commit")
-        painted = await page.wait_for_function(PAINT, timeout=60_000)
-        return float(await painted.json_value())
+        return float(await page.evaluate(PAINT))
     finally:
         await context.close()
 
