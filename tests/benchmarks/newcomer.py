@@ -127,7 +127,7 @@ def walk(folder: Path, source: str) -> list[Step]:
     """The steps up to the first agent that has run, and what the tutorial then looks at."""
     newcomer = Newcomer(folder, f"127.0.0.1:{free_port()}")
     began = time.monotonic()
-    subprocess.run(["git", "clone", "--quiet", source, "agentserve"], cwd=folder, env=newcomer.environment, check=True)  # noqa: S607
+    subprocess.run(["git", "clone", "--quiet", source, "agentserve"], cwd=folder, env=newcomer.environment, check=True)
     newcomer.has_done("git clone SOURCE agentserve", began)
     newcomer.types("make setup", newcomer.clone)
     for block in (*blocks("yaml", PAGE), *blocks("python", PAGE)):
