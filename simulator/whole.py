@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -19,3 +20,17 @@ def write_whole(path: Path, parts: Iterable[str]) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Writes a JSON document, whole or not at all.
+
+    Raises:
+        OSError: as `write_whole`.
+    """
+    write_whole(path, _lines(content))
+
+
+def _lines(content: object) -> Iterator[str]:
+    yield from json.JSONEncoder(indent=1).iterencode(content)
+    yield "\n"

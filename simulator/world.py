@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
-from typing import TypeAlias
+from typing import TextIO, TypeAlias
 
 from simpy.core import EmptySchedule
 
@@ -17,6 +17,7 @@ from simulator.fleet import EngineModel
 from simulator.gateway import Gateway, Mind, SimulationError
 from simulator.ledger import Detail, Ledger
 from simulator.live import LiveCall
+from simulator.log import Logged
 from simulator.network import Network
 from simulator.result import ProgramResult, Simulation
 from simulator.trace import check_fits
@@ -98,6 +99,7 @@ def simulate(
     rules: ClientRules = RULES,
     idle_timeout: Seconds = IDLE_TIMEOUT,
     detail: Detail | None = None,
+    log: TextIO | None = None,
     on_program: OnProgram | None = None,
 ) -> Simulation:
     """Replays programs on a fleet under a policy.
@@ -112,9 +114,11 @@ def simulate(
         rules: what clients say in their requests.
         idle_timeout: how long a program is silent before the scheduler takes it for ended.
         detail: keeps each call, and samples of each engine; without, only what the figures need.
+        log: gets the event log.
         on_program: called when a program has ended.
 
     Raises:
+        OSError: the log cannot be written.
         SimulationError: a call waits for what never comes; the message names it.
         WorkloadError: a call does not fit an engine (of a sequence of programs this is known before anything runs),
             programs are not in order, or an id is used twice.
@@ -124,6 +128,7 @@ def simulate(
     if isinstance(programs, Sequence):
         fitting = iter(list(fitting))
     brain = Brain(policy, seed=seed, idle_timeout=idle_timeout)
-    world = World(fitting, fleet, brain, seed=seed, network=network, rules=rules, detail=detail, on_program=on_program)
+    mind = brain if log is None else Logged(brain, log)
+    world = World(fitting, fleet, mind, seed=seed, network=network, rules=rules, detail=detail, on_program=on_program)
     world.run()
     return world.ledger.simulation(policy.name, seed)

@@ -44,7 +44,7 @@ def run(folder: Path, *arguments: str | Path) -> Result:
 def test_a_poor_policy_is_improved_and_the_gateway_loads_the_file(folder: Path) -> None:
     poor = folder / "poor.yaml"
     poor.write_text(POOR)
-    result = run(folder, "--policy", poor, "--budget", "10", "--seeds", "3", "--json", folder / "all.json")
+    result = run(folder, "--policy", poor, "--budget", "10", "--seeds", "3", "--figures", folder / "all.json")
     assert result.exit_code == 0, result.output
     assert "admission.working_set.limit" in result.output
     assert "The best setting against 'poor': mean completion lower by" in result.output
@@ -83,7 +83,7 @@ def test_without_a_gain_for_certain_the_policy_is_written_as_it_was(folder: Path
         (["--policy", "vllm,agentserve"], "the one policy to improve"),
         (["--engines", "2xB1000"], "B1000"),
         (["--rate", "0"], "--rate must be above 0"),
-        (["--json", "nowhere/out.json"], "nowhere is no folder"),
+        (["--figures", "nowhere/out.json"], "nowhere is no folder"),
         (["--context", "100000"], "takes no more than 4,096"),
     ],
 )

@@ -54,7 +54,7 @@ def test_both_sides_replay_the_trace_under_each_policy(tmp_path: Path, trace: Pa
     out = tmp_path / "out.json"
     result = run(
         *("--trace", trace, "--config", config, "--policy", "vllm,agentserve"),
-        *("--repetitions", "2", "--tolerance", "1", "--json", out),
+        *("--repetitions", "2", "--tolerance", "1", "--figures", out),
     )
     assert result.exit_code in (0, 1), result.output
     assert "vllm, 2 repetitions" in result.output
@@ -119,7 +119,7 @@ def test_mistakes_are_told_before_anything_is_started(tmp_path: Path, trace: Pat
         (("--trace", trace, "--config", config, "--policy", "vlm"), "did you mean 'vllm'"),
         (("--trace", trace, "--config", config, "--profile", long), "profile.json"),
         (("--trace", trace, "--config", config, "--rate", "0"), "--rate must be above 0"),
-        (("--trace", trace, "--config", config, "--json", tmp_path / "no" / "out.json"), "is no folder"),
+        (("--trace", trace, "--config", config, "--figures", tmp_path / "no" / "out.json"), "is no folder"),
     ):
         result = run(*arguments)
         assert result.exit_code == 2, result.output

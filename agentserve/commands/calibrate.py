@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from agentserve.calibration.campaign import Campaign
 from agentserve.calibration.stream import Completions
 from agentserve.calibration.subject import Subject, examine
-from agentserve.commands.common import check_output, check_url, err, fail, interrupted, out, warn
+from agentserve.commands.common import JsonOption, check_output, check_url, fail, interrupted, out, print_json, warn
+from agentserve.commands.progress import Bar, bar
 from agentserve.engines.base import EngineError
 from agentserve.engines.http import HttpLeg
 from scheduler.types import EngineId, Tokens
@@ -64,6 +62,7 @@ def calibrate(
             min=1, help=f"The engine's own, which it does not tell: requests a step ({ASSUMED_SEQS} assumed)."
         ),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure an idle engine, and write a profile that `agentserve simulate` and emulated engines take."""
     check_output(output)
@@ -84,6 +83,9 @@ def calibrate(
         save_profile(fitted.profile, output, _describe(subject, fitted, task, hardware))
     except OSError as error:
         fail(f"{output} cannot be written: {error.strerror}")
+    if as_json:
+        print_json(_told(fitted, output))
+        return
     out.print(_table(fitted), _summary(fitted), f"written to {escape(str(output))}", sep="\n")
 
 
@@ -111,33 +113,26 @@ async def measure(task: Task) -> tuple[Subject, list[Observation]]:
         campaign = Campaign(
             Completions(leg, subject.model), task.max_num_batched_tokens, subject.block_size, secrets.token_hex(8)
         )
-        with _bar(len(plan) * task.rounds) as bar:
-            return subject, await campaign.run(plan, task.rounds, task.minutes * 60, bar)
+        with bar("starting", len(plan) * task.rounds, keep=True) as shown:
+            return subject, await campaign.run(plan, task.rounds, task.minutes * 60, lambda point: _timed(shown, point))
     finally:
         await leg.aclose()
 
 
-class _Bar:
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress = progress
-        self._task = progress.add_task("starting", total=total)
-
-    def __call__(self, point: Point) -> None:
-        batch = f"batch {point.batch}, " if point.batch else ""
-        self._progress.update(self._task, advance=1, description=f"{point.regime}: {batch}{point.tokens} tokens")
+def _timed(shown: Bar, point: Point) -> None:
+    batch = f"batch {point.batch}, " if point.batch else ""
+    shown.say(f"points; {point.regime}: {batch}{point.tokens} tokens")
+    shown.advance()
 
 
-@contextmanager
-def _bar(total: int) -> Iterator[_Bar]:
-    columns = (
-        SpinnerColumn(),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} points"),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=err) as progress:
-        yield _Bar(progress, total)
+def _told(fitted: Fit, output: Path) -> dict[str, object]:
+    """For machines: times in seconds, errors as shares of single timings."""
+    return {
+        "out": str(output),
+        "profile": asdict(fitted.profile),
+        "request_overhead": fitted.request_overhead,
+        "errors": {regime: asdict(error) for regime, error in fitted.errors.items()},
+    }
 
 
 def _describe(subject: Subject, fitted: Fit, task: Task, hardware: str) -> Measured:

@@ -23,7 +23,10 @@ from scheduler.policy import PRESETS, PolicyConfig, PolicyError, parse_policy
 
 T = TypeVar("T")
 
-JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+FiguresOption: TypeAlias = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Also write the document that --json prints here.")
+]
 
 out = Console(highlight=False)
 err = Console(highlight=False, stderr=True)

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from agentserve import telling
-from agentserve.commands.common import JsonOption, fail, out
+from agentserve.commands.common import JsonOption, err, fail, out
 
 
 def explain(
@@ -19,7 +19,8 @@ def explain(
 ) -> None:
     """Tell why a call waited, where it went, and whether its program's KV was kept. Reads the whole log up to it."""
     try:
-        story = telling.moments(log, call)
+        with err.status(f"reading {escape(str(log))}"):
+            story = telling.moments(log, call)
     except telling.StoryError as error:
         fail(str(error))
     if as_json:

@@ -29,12 +29,13 @@ def create(
     admin: Annotated[bool, typer.Option("--admin", help="It opens the operators' routes too.")] = False,
     expires: Annotated[str | None, typer.Option(help="For how long it is good: 12h, 90d. For good without.")] = None,
     file: File = FILE,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a key and print it, once: only its hash is kept."""
     lasts = None if expires is None else _duration("--expires", expires)
     with _changing(file) as ring:
         issued = ring.create(tenant, time.time(), role=Role.ADMIN if admin else Role.CLIENT, lasts=lasts)
-    _show(issued)
+    _show(issued, as_json=as_json)
 
 
 @keys.command("list")
@@ -59,22 +60,27 @@ def rotate(
     name: Annotated[str, typer.Argument(metavar="ID", help="The id of the key, as `list` shows it.")],
     grace: Annotated[str, typer.Option(help="For how long the old one still opens: 0s, 1h, 7d.")] = "24h",
     file: File = FILE,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a key in place of another, and let that one end after a while."""
     seconds = _duration("--grace", grace)
     with _changing(file) as ring:
         issued = ring.rotate(name, time.time(), seconds)
-    _show(issued)
+    _show(issued, as_json=as_json)
 
 
 @keys.command()
 def revoke(
     name: Annotated[str, typer.Argument(metavar="ID", help="The id of the key, as `list` shows it.")],
     file: File = FILE,
+    as_json: JsonOption = False,
 ) -> None:
     """Take a key away. A running gateway knows within seconds."""
     with _changing(file) as ring:
         key = ring.revoke(name)
+    if as_json:
+        print_json({"revoked": _public(key)})
+        return
     err.print(f"revoked {key.id} of tenant {key.tenant}")
 
 
@@ -92,8 +98,11 @@ def _public(key: Key) -> dict[str, object]:
     return {name: getattr(key, name) for name in ("id", "tenant", "role", "created", "expires")}
 
 
-def _show(issued: Issued) -> None:
+def _show(issued: Issued, *, as_json: bool) -> None:
     key = issued.key
+    if as_json:
+        print_json({**_public(key), "key": issued.text})
+        return
     err.print(f"{key.role} key {key.id} of tenant {key.tenant}; it is shown this once:")
     typer.echo(issued.text)
 

@@ -9,7 +9,8 @@ import typer
 import uvicorn
 from rich.markup import escape
 
-from agentserve.commands.common import JsonOption, err, fail, out, print_json
+from agentserve.commands.common import JsonOption, fail, out, print_json
+from agentserve.commands.progress import reading
 from agentserve.config import Config, ConfigError, parse
 from agentserve.gateway.server import listen as open_listener
 from scheduler.log import LogError, replay
@@ -30,7 +31,7 @@ def replay_log(
         if dashboard:
             _show(file, _address(listen))
             return
-        with file.open(encoding="utf-8") as lines:
+        with reading(file) as lines:
             outcome = replay(lines)
     except (OSError, UnicodeDecodeError, LogError) as error:
         fail(f"{file} cannot be replayed: {error}")
@@ -60,8 +61,8 @@ def _address(listen: str) -> Config:
 def _show(file: Path, address: Config) -> None:
     from agentserve.dashboard.recorded import app
 
-    with err.status(f"replaying {escape(str(file))}"):
-        served = app(file)
+    with reading(file) as lines:
+        served = app(file, lines)
     with open_listener(address) as listener:
         host, port = listener.getsockname()[:2]
         out.print(f"http://{host}:{port}/dashboard shows {escape(str(file))}; Ctrl-C ends it")

@@ -6,16 +6,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from agentserve import __version__
 from agentserve.commands import traffic
 from agentserve.commands.common import (
+    FiguresOption,
+    JsonOption,
     check_output,
     check_rate,
     command_line,
@@ -23,23 +24,26 @@ from agentserve.commands.common import (
     fail,
     interrupted,
     out,
+    print_json,
     read_policies,
     warn,
 )
+from agentserve.commands.progress import bar
 from agentserve.policyfile import choices
 from scheduler.policy import PolicyError
 from scheduler.types import Seconds, Tokens
 from simulator import report
 from simulator.compare import Comparison, Setting, compare, replays
-from simulator.export import Plain, write_json
+from simulator.export import Plain, document
 from simulator.fleet import EngineModel, FleetError, parse_fleet
 from simulator.gateway import SimulationError
 from simulator.intervals import Ratio
 from simulator.ledger import Detail
 from simulator.network import Constant, Network
-from simulator.result import ProgramResult, Simulation
+from simulator.result import Simulation
 from simulator.summary import FIGURES
 from simulator.trace import Trace
+from simulator.whole import write_json
 from workloads.program import WorkloadError
 
 USUAL_SEEDS = 5
@@ -51,9 +55,10 @@ EASY = 400_000
 class Files:
     """What to write, and where."""
 
-    json: Path | None
+    figures: Path | None
     html: Path | None
     chrome_trace: Path | None
+    event_log: Path | None
 
     @property
     def detailed(self) -> bool:
@@ -62,12 +67,21 @@ class Files:
 
     def check(self) -> None:
         """Ends the command if a file cannot be there."""
-        check_output(self.json, self.html, self.chrome_trace)
+        check_output(self.figures, self.html, self.chrome_trace, self.event_log)
+
+    @contextmanager
+    def logging(self) -> Iterator[TextIO | None]:
+        """The event log to be written, if one is wanted."""
+        if self.event_log is None:
+            yield None
+        else:
+            with self.event_log.open("w", encoding="utf-8") as log:
+                yield log
 
     def write(self, comparison: Comparison, about: Plain) -> None:
         """Writes them; each is there whole or not at all."""
-        if self.json is not None:
-            write_json(comparison, self.json, about)
+        if self.figures is not None:
+            write_json(self.figures, document(comparison, about))
         if self.html is not None:
             report.write_html(comparison.simulations, self.html)
         if self.chrome_trace is not None:
@@ -100,14 +114,19 @@ def simulate(
     client_delay: Annotated[float, typer.Option(min=0, help="Seconds from a client to the gateway.")] = 0.0,
     engine_delay: Annotated[float, typer.Option(min=0, help="Seconds from the gateway to an engine.")] = 0.0,
     alone: Annotated[bool, typer.Option(help="Also run every program alone, for slowdowns.")] = True,
-    json: Annotated[Path | None, typer.Option(help="Write all figures and programs here.")] = None,
+    figures: FiguresOption = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots here.")] = None,
     chrome_trace: Annotated[
         Path | None, typer.Option(help="Write a trace of the first policy for Perfetto here.")
     ] = None,
+    event_log: Annotated[
+        Path | None,
+        typer.Option(help="Write the first policy's events here, for `agentserve replay-log FILE --dashboard`."),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Replay a trace on a simulated fleet under several policies, and compare them."""
-    files = Files(json, html, chrome_trace)
+    files = Files(figures, html, chrome_trace, event_log)
     files.check()
     check_rate(rate)
     try:
@@ -128,15 +147,17 @@ def simulate(
             gaps=gaps is traffic.Gaps.REDRAWN,
             resample=plain and count > 1,
         )
-        with _bar(workload.programs * replays(setting, len(chosen), count, alone=alone)) as bar:
+        steps = workload.programs * replays(setting, len(chosen), count, alone=alone)
+        with files.logging() as log, bar("programs", steps) as shown:
             comparison = compare(
                 workload,
                 setting,
                 chosen,
                 range(seed, seed + count),
                 detail=Detail() if files.detailed else None,
+                log=log,
                 alone=alone,
-                on_program=bar,
+                on_program=lambda _: shown.advance(),
             )
         about: Plain = {
             "command": command_line(context, "simulate"),
@@ -161,6 +182,9 @@ def simulate(
         fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}")
     except KeyboardInterrupt:
         interrupted()
+    if as_json:
+        print_json(document(comparison, about))
+        return
     out.print(_head(workload, limit), _seeding(comparison, setting, asked=seeds is not None), sep="\n")
     out.print(_table(comparison), *_modelled(fleet), _cost(comparison.simulations), sep="\n")
 
@@ -187,22 +211,6 @@ def _engine(engine: EngineModel) -> Plain:
         "request_overhead": engine.request_overhead,
         "profile": asdict(engine.profile),
     }
-
-
-class _Bar:
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress = progress
-        self._task = progress.add_task("programs", total=total)
-
-    def __call__(self, program: ProgramResult) -> None:
-        self._progress.advance(self._task)
-
-
-@contextmanager
-def _bar(total: int) -> Iterator[_Bar]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        yield _Bar(progress, total)
 
 
 # --- what is told -----------------------------------------------------------------------------------------------------

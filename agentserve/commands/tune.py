@@ -11,12 +11,13 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
 from agentserve import __version__
 from agentserve.commands import traffic
 from agentserve.commands.common import (
+    FiguresOption,
+    JsonOption,
     check_output,
     check_rate,
     command_line,
@@ -24,9 +25,11 @@ from agentserve.commands.common import (
     fail,
     interrupted,
     out,
+    print_json,
     read_policies,
     warn,
 )
+from agentserve.commands.progress import bar
 from agentserve.policyfile import SUFFIXES, write_policy
 from scheduler.policy import PolicyConfig, PolicyError
 from scheduler.types import Seconds
@@ -36,13 +39,14 @@ from simulator.gateway import SimulationError
 from simulator.trace import Trace
 from simulator.tune import workers
 from simulator.tune.bench import Bench
-from simulator.tune.export import write_json
+from simulator.tune.export import document
 from simulator.tune.installed import HOW_TO_INSTALL, has_optuna
 from simulator.tune.objective import Objective, ObjectiveError, parse_objective
 from simulator.tune.outcome import OnTrial, Outcome, Trial
 from simulator.tune.plan import Plan
 from simulator.tune.space import Knob, knobs
 from simulator.tune.workers import Run, WorkersError
+from simulator.whole import write_json
 from workloads.program import WorkloadError
 
 
@@ -75,7 +79,8 @@ def tune(
     output: Annotated[Path, typer.Option("--out", help="Write the policy here, for `policy:` of a configuration.")] = (
         Path("policy.yaml")
     ),
-    json: Annotated[Path | None, typer.Option(help="Write all that was tried here.")] = None,
+    figures: FiguresOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Search better parameters for a policy, by simulating a trace under many settings of them."""
     if not has_optuna():
@@ -87,7 +92,7 @@ def tune(
         )
     if ray is not None and jobs is not None:
         fail("--jobs are processes of this machine, and --ray simulates elsewhere: give one of them")
-    check_output(output, json)
+    check_output(output, figures)
     started = time.monotonic()
     try:
         aim = parse_objective(objective)
@@ -101,18 +106,22 @@ def tune(
             bench = Bench.of(workload, Setting(fleet, rate, gaps=gaps is traffic.Gaps.REDRAWN), aim)
         for line in file.left_out():
             warn(line)
-        with _workers(bench, jobs, ray) as run, _bar(budget, aim) as bar:
-            outcome = _search(start, searched, Plan(budget, seeds, seed), run, bar)
+        with _workers(bench, jobs, ray) as run, _bar(budget, aim) as on_trial:
+            outcome = _search(start, searched, Plan(budget, seeds, seed), run, on_trial)
         command = command_line(context, "tune")
         write_policy(output, outcome.policy, _comment(outcome, aim, command))
-        if json is not None:
-            write_json(outcome, aim, json, command)
+        found = document(outcome, aim, command)
+        if figures is not None:
+            write_json(figures, found)
     except (FleetError, WorkloadError, PolicyError, SimulationError, ObjectiveError, WorkersError) as error:
         fail(str(error))
     except OSError as error:
         fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}")
     except KeyboardInterrupt:
         interrupted()
+    if as_json:
+        print_json({**found, "out": str(output)})
+        return
     told = _result(outcome, aim), _written(outcome, output), _cost(outcome, time.monotonic() - started)
     out.print(_table(searched, outcome), *map(escape, told), sep="\n")
 
@@ -145,17 +154,15 @@ def _workers(bench: Bench, jobs: int | None, ray: str | None) -> AbstractContext
 @contextmanager
 def _bar(budget: int, objective: Objective) -> Iterator[OnTrial]:
     """Shows how many settings were tried, and the best gain of one that ran with all seeds."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task("settings", total=budget)
+    with bar("settings", budget) as shown:
         best = 0.0
 
         def advance(trial: Trial) -> None:
             nonlocal best
             if not trial.dropped:
                 best = max(best, trial.gain.value)
-            text = f"settings; {objective.title} {objective.percent(best):.1f} {objective.unit} lower so far"
-            progress.update(task, advance=1, description=text)
+            shown.say(f"settings; {objective.title} {objective.percent(best):.1f} {objective.unit} lower so far")
+            shown.advance()
 
         yield advance
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import yaml
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from agentserve.commands.common import check_output, check_rate, command_line, err, fail, interrupted, out, warn
+from agentserve.commands.common import (
+    JsonOption,
+    check_output,
+    check_rate,
+    command_line,
+    fail,
+    interrupted,
+    out,
+    print_json,
+    warn,
+)
+from agentserve.commands.progress import bar
 from agentserve.config import Config, ConfigError, VirtualSection, load
 from scheduler.procedures.base import Kind
 from simulator.fleet import FleetError
@@ -43,6 +51,7 @@ def tune_virtual(
     output: Annotated[Path, typer.Option("--out", help="Write the section here, for `virtual:`.")] = (
         Path("virtual.yaml")
     ),
+    as_json: JsonOption = False,
 ) -> None:
     """Set the samples, segments and takeover rate of a virtual model for a latency or token budget, by simulation."""
     check_rate(rate)
@@ -52,8 +61,8 @@ def tune_virtual(
         section = _section(load(config), model)
         pair = Pair(draft, target, draft_model, target_model)
         pair.fleet()  # names of models and hardware are checked there
-        with _bar(simulations(section.spec)) as done:
-            found = tune(section.spec, pair, budget, Traffic(questions, rate, seed), done)
+        with bar("simulations", simulations(section.spec)) as shown:
+            found = tune(section.spec, pair, budget, Traffic(questions, rate, seed), shown.advance)
         output.write_text(_written(section, found.winner, command_line(context, "tune-virtual")))
     except (ConfigError, FleetError, SimulationError, NoSettingError) as error:
         fail(str(error))
@@ -61,9 +70,12 @@ def tune_virtual(
         fail(f"{output} cannot be written: {error.strerror}")
     except KeyboardInterrupt:
         interrupted()
+    warn(ASSUMED)
+    if as_json:
+        print_json(_told(found, output))
+        return
     out.print(_table(found))
     out.print(f"{output} holds {describe(found.winner.spec)}")
-    warn(ASSUMED)
 
 
 def _budget(seconds: float | None, tokens: float | None) -> Budget:
@@ -90,12 +102,18 @@ def _section(config: Config, model: str | None) -> VirtualSection:
     return section
 
 
-@contextmanager
-def _bar(total: int) -> Iterator[Callable[[], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task("simulations", total=total)
-        yield lambda: progress.advance(task)
+def _told(found: Found, output: Path) -> dict[str, object]:
+    """For machines: means of a question."""
+    return {
+        "out": str(output),
+        "winner": _figures(found.winner),
+        "finalists": [_figures(trial) for trial in found.finalists],
+    }
+
+
+def _figures(trial: Trial) -> dict[str, object]:
+    figures = {name: getattr(trial, name) for name in ("accuracy", "seconds", "tokens", "target_tokens")}
+    return {name: getattr(trial.spec, name) for name in TUNED} | figures
 
 
 def _table(found: Found) -> Table:

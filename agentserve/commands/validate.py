@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -13,10 +12,11 @@ from typing import Annotated, TypeVar
 import typer
 import yaml
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from agentserve.commands.common import (
+    FiguresOption,
+    JsonOption,
     check_output,
     check_rate,
     command_line,
@@ -24,16 +24,18 @@ from agentserve.commands.common import (
     fail,
     interrupted,
     out,
+    print_json,
     read_policies,
     run_interruptibly,
     warn,
 )
+from agentserve.commands.progress import Bar, bar
 from agentserve.commands.traffic import ProgramsOption, RateOption, TraceFile
 from agentserve.config import ConfigError, load
 from agentserve.engines.base import EngineError
 from agentserve.validation import table
 from agentserve.validation.agreement import Pair, Verdict, ranking, verdicts
-from agentserve.validation.export import write_json
+from agentserve.validation.export import document
 from agentserve.validation.models import Untold, modelled, untold
 from agentserve.validation.outcome import ReplayFailedError
 from agentserve.validation.served import ServedGateway
@@ -43,6 +45,7 @@ from scheduler.types import Seconds, Tokens
 from simulator.fleet import EngineModel
 from simulator.gateway import SimulationError
 from simulator.profile import ProfileError, read_profile
+from simulator.whole import write_json
 from workloads.arrivals import poisson
 from workloads.client import ReplayEvent, ReplayStep
 from workloads.program import Program, WorkloadError
@@ -105,11 +108,12 @@ def validate(
     programs: ProgramsOption = None,
     rate: RateOption = None,
     seed: Annotated[int, typer.Option(help="Of those arrivals.")] = 1,
-    json: Annotated[Path | None, typer.Option(help="Write all figures of all repetitions here.")] = None,
+    figures: FiguresOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Replay a trace on real engines and in the simulator; ends with code 1 if a figure is not within its bound."""
     check_rate(rate)
-    check_output(json)
+    check_output(figures)
     try:
         checked = load(config)
         settings = yaml.safe_load(config.read_text(encoding="utf-8"))
@@ -120,8 +124,11 @@ def validate(
         task = Task(trace, model, settings, chosen, known, repetitions, programs, rate, seed, idle_timeout)
         _announce(task)  # a trace with a mistake in it is told before anything is started
         trials = run_interruptibly(run(task))
-        if json is not None:
-            write_json(json, trials, command_line(context, "validate"))
+        strictness = tolerance / USUAL_TOLERANCE
+        within = _within(trials, strictness)
+        found = document(trials, within=within, command=command_line(context, "validate"))
+        if figures is not None:
+            write_json(figures, found)
     except (
         ConfigError,
         PolicyError,
@@ -136,7 +143,11 @@ def validate(
         fail(f"{error.filename or 'a file'} cannot be used: {error.strerror}")
     except (KeyboardInterrupt, asyncio.CancelledError):
         interrupted("everything that was started has been stopped, and nothing was written")
-    raise typer.Exit(_tell(trials, tolerance / USUAL_TOLERANCE))
+    if as_json:
+        print_json(found)
+    else:
+        _tell(trials, strictness, within=within)
+    raise typer.Exit(0 if within else 1)
 
 
 def _announce(task: Task) -> None:
@@ -175,22 +186,23 @@ async def run(task: Task) -> list[Trial]:
     trials = []
     with tempfile.TemporaryDirectory(prefix="agentserve-validate-") as folder:
         for position, policy in enumerate(task.policies):
-            with _bar(policy.name) as bar:
+            with bar(policy.name, None, keep=True) as shown:
+                replaying = _Replaying(shown, policy.name)
                 gateway = ServedGateway(
-                    task.settings, policy, Path(folder), f"gateway-{position}", list(task.known), bar.say
+                    task.settings, policy, Path(folder), f"gateway-{position}", list(task.known), replaying.say
                 )
-                trials.append(await _try(task, policy, gateway, bar))
+                trials.append(await _try(task, policy, gateway, replaying))
     return trials
 
 
-async def _try(task: Task, policy: PolicyConfig, gateway: ServedGateway, bar: _Bar) -> Trial:
+async def _try(task: Task, policy: PolicyConfig, gateway: ServedGateway, replaying: _Replaying) -> Trial:
     async with gateway:
         engines = await gateway.engines()
         fleet = modelled(engines, task.known)
         replays = repeated(task.workload(_limit(fleet)), task.repetitions)
         ratio = await token_ratio(engines, task.model)
-        bar.expect(sum(len(program.calls) for replay in replays for program in replay))
-        measured = await measure(gateway, task.model, replays, ratio, bar)
+        replaying.expect(sum(len(program.calls) for replay in replays for program in replay))
+        measured = await measure(gateway, task.model, replays, ratio, replaying)
     return judge(policy, fleet, replays, measured, task.idle_timeout)
 
 
@@ -198,53 +210,42 @@ def _limit(fleet: Sequence[EngineModel]) -> Tokens:
     return int(CONTEXT_SHARE * min(engine.config.max_model_len for engine in fleet))
 
 
-class _Bar:
-    """Counts the calls that are answered."""
+@dataclass(frozen=True, slots=True)
+class _Replaying:
+    """Counts the calls that are answered under a policy."""
 
-    def __init__(self, progress: Progress, policy: str) -> None:
-        self._progress = progress
-        self._policy = policy
-        self._task = progress.add_task(policy, total=None)
+    shown: Bar
+    policy: str
 
     def say(self, line: str) -> None:
         """Shows what is going on before there are calls."""
-        self._progress.update(self._task, description=f"{self._policy}: {escape(line[:100])}")
+        self.shown.say(f"{self.policy}: {line}")
 
     def expect(self, calls: int) -> None:
         """There will be so many."""
-        self._progress.update(self._task, description=self._policy, total=calls)
+        self.shown.say(self.policy)
+        self.shown.expect(calls)
 
     def __call__(self, event: ReplayEvent) -> None:
         if event.step in (ReplayStep.CALL_FINISHED, ReplayStep.CALL_FAILED):
-            self._progress.advance(self._task)
+            self.shown.advance()
 
 
-@contextmanager
-def _bar(policy: str) -> Iterator[_Bar]:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=err) as progress:
-        yield _Bar(progress, policy)
+def _within(trials: Sequence[Trial], strictness: float) -> bool:
+    """Whether every figure is within its bound, and both sides have the policies in one order."""
+    found = (verdict for trial in trials for verdict in verdicts(trial.real, trial.simulated, strictness=strictness))
+    return all(verdict.within for verdict in found) and all(pair.agrees for pair in _pairs(trials))
 
 
-def _tell(trials: Sequence[Trial], strictness: float) -> int:
-    """Prints the tables, and returns the exit code: 0 if every figure is within its bound."""
-    good = True
+def _tell(trials: Sequence[Trial], strictness: float, *, within: bool) -> None:
+    """Prints the tables."""
     for trial in trials:
         found = verdicts(trial.real, trial.simulated, strictness=strictness)
-        good = good and all(verdict.within for verdict in found)
         out.print(_table(f"{trial.policy}, {len(trial.real)} repetitions", table.HEAD, found, table.verdict_cells))
     pairs = _pairs(trials)
     if pairs:
         out.print(_table("the order of policies", table.RANKING_HEAD, pairs, table.pair_cells))
-    good = good and all(pair.agrees for pair in pairs)
-    out.print("the simulator is within every bound" if good else "the simulator is not within every bound")
-    return 0 if good else 1
+    out.print(f"the simulator is {'' if within else 'not '}within every bound")
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Row], cells: Callable[[Row], Sequence[str]]) -> Table:

@@ -138,9 +138,10 @@ class Feed:
         self._calls = Calls()
 
     async def _tick(self, scene: Scene) -> None:
-        swept = told = self._driver.now()
+        swept = told = now = due = self._driver.now()
         while not self._over():
-            await asyncio.sleep(1 / RATE)
+            due = max(due + 1 / RATE, now)  # what a frame takes is not added to the time between two
+            await asyncio.sleep(due - now)
             now = self._driver.now()
             if now - swept >= SWEEP:
                 scene.sweep(now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,17 +26,15 @@ STEP: Seconds = 0.1
 class Recording:
     """The frames of a log, and the calls in it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, lines: Iterable[str]) -> None:
         """Replays it.
 
         Raises:
-            OSError: it cannot be read.
             UnicodeDecodeError: it is no text.
             LogError: it is damaged or of another format.
         """
         self._calls = Calls(keep=None)
-        with path.open(encoding="utf-8") as lines:
-            self.events = [encoded(frame) for frame in _frames(lines, self._calls)]
+        self.events = [encoded(frame) for frame in _frames(lines, self._calls)]
 
     @contextmanager
     def watch(self) -> Iterator[AsyncIterator[bytes]]:
@@ -53,7 +51,7 @@ class Recording:
         return self._calls.of(program, ())
 
 
-def _frames(lines: Iterator[str], calls: Calls) -> Iterator[Frame]:
+def _frames(lines: Iterable[str], calls: Calls) -> Iterator[Frame]:
     whole = (line for line in lines if line.endswith("\n"))  # a gateway that runs may be writing the last one
     brain, events = opened(whole)
     scene = Scene(brain, 0.0)
@@ -88,9 +86,9 @@ def _frames(lines: Iterator[str], calls: Calls) -> Iterator[Frame]:
     yield {**scene.changes(now), **scene.slow_figures(), "end": True}
 
 
-def app(path: Path) -> FastAPI:
-    """The page with the recording in place of a gateway. Raises as `Recording`."""
-    recording = Recording(path)
+def app(path: Path, lines: Iterable[str]) -> FastAPI:
+    """The page with the recording at a path, whose lines these are, in place of a gateway. Raises as `Recording`."""
+    recording = Recording(lines)
     served = FastAPI(openapi_url=None)
     served.include_router(watching_routes(recording.watch, recording.calls, Stories(path)))
     served.include_router(site.site_routes())

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.markup import escape
 from rich.table import Table
 
-from agentserve.commands.common import run_interruptibly
+from agentserve.commands.common import JsonOption, err, interrupted, print_json, run_interruptibly, warn
+from agentserve.commands.common import out as console
+from agentserve.commands.progress import Bar, bar
 from agentserve.demo import comparison, page
 from agentserve.demo.arms import Arm, EngineSize, GatewayArm, StockArm
 from agentserve.demo.comparison import Workload
@@ -27,8 +28,6 @@ from workloads.program import Program
 
 OVERLOAD = 1.5
 """Arrivals in the demo, as a multiple of what the stock engine completes when many programs are there at once."""
-
-console = Console(highlight=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +49,25 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of programs and arrivals.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for the page, the figures and the logs.")] = Path(".demo"),
     emulated: Annotated[bool, typer.Option("--emulated", help="Use the emulated engine, not vLLM.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Replay agent programs straight into stock vLLM and then through agentserve, and compare."""
     if not emulated and not installed.has_vllm():
-        console.print("[bold yellow]vLLM is not installed here: this runs on the emulated engine.[/]")
+        warn("vLLM is not installed here: this runs on the emulated engine")
         emulated = True
     if not emulated:
-        with console.status("preparing the model"):
+        with err.status("preparing the model"):
             demo_model.prepare()
     plan = Plan(programs, rate, seed, out, emulated)
     out.mkdir(parents=True, exist_ok=True)
     try:
         outcomes, used_rate = run_interruptibly(_compare(plan))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        console.print("interrupted; everything that was started has been stopped")
-        raise typer.Exit(130) from None
+        interrupted("everything that was started has been stopped")
     except EngineError as error:
-        console.print(f"[bold red]error:[/] {error}", soft_wrap=True)
+        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from error
-    _show(outcomes, plan, used_rate)
+    _show(outcomes, plan, used_rate, as_json=as_json)
 
 
 async def _compare(plan: Plan) -> tuple[list[ArmOutcome], float]:
@@ -98,52 +97,49 @@ async def _saturated_rate(arm: Arm, plan: Plan) -> float:
 
 
 async def _start(arm: Arm) -> None:
-    with console.status(f"starting {arm.name}") as status:
+    with err.status(f"starting {arm.name}") as status:
         await arm.start(lambda line: status.update(f"starting {arm.name}: {line[:100]}"))
 
 
 @contextmanager
 def _bars(title: str, programs: Sequence[Program]) -> Iterator[comparison.OnEvent]:
     """A progress bar that counts calls, and tells how many programs have ended."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} calls, {task.fields[ended]} of {task.fields[count]} programs done"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        calls = sum(len(program.calls) for program in programs)
-        task = bar.add_task(title, total=calls, ended=0, count=len(programs))
-        yield _Follower(bar, task).follow
+    with bar(f"{title}; calls", sum(len(program.calls) for program in programs), keep=True) as shown:
+        yield _Follower(shown, title, len(programs)).follow
 
 
 @dataclass(slots=True)
 class _Follower:
-    bar: Progress
-    task: TaskID
+    shown: Bar
+    title: str
+    programs: int
     ended: int = 0
 
     def follow(self, event: ReplayEvent) -> None:
         if event.step in (ReplayStep.CALL_FINISHED, ReplayStep.CALL_FAILED):
-            self.bar.advance(self.task)
+            self.shown.advance()
         elif event.step is ReplayStep.PROGRAM_ENDED:
             self.ended += 1
-            self.bar.update(self.task, ended=self.ended)
+            self.shown.say(f"{self.title}; {self.ended} of {self.programs} programs done; calls")
 
 
-def _show(outcomes: Sequence[ArmOutcome], plan: Plan, rate: float) -> None:
+def _show(outcomes: Sequence[ArmOutcome], plan: Plan, rate: float, *, as_json: bool) -> None:
     engine = "the EMULATED engine" if plan.emulated else "vLLM on this CPU with SmolLM2-135M"
     note = f"{plan.programs} agent programs at {rate:.2f} a second (seed {plan.seed}) on {engine}, 8,192 tokens of KV."
-    console.print(_table(outcomes, note))
     for outcome in outcomes:
         if outcome.summary.calls_failed:
             errors = {record.error for record in outcome.records if record.error}
-            console.print(f"[bold red]{outcome.summary.calls_failed} calls failed on {outcome.name}:[/] {errors}")
+            warn(f"{outcome.summary.calls_failed} calls failed on {outcome.name}: {errors}")
     path = plan.out / "index.html"
     path.write_text(page.render(outcomes, "The same agent programs on the same engine", note, emulated=plan.emulated))
     figures_path = plan.out / "figures.json"
-    figures_path.write_text(json.dumps([outcome.to_json() for outcome in outcomes], indent=1) + "\n")
+    sides = [outcome.to_json() for outcome in outcomes]
+    figures_path.write_text(json.dumps(sides, indent=1) + "\n")
+    if as_json:
+        about = {"programs": plan.programs, "rate": rate, "seed": plan.seed, "emulated": plan.emulated}
+        print_json({**about, "sides": sides, "page": str(path)})
+        return
+    console.print(_table(outcomes, note))
     console.print(f"timelines: {path}    figures: {figures_path}")
 
 

@@ -11,11 +11,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.markup import escape
 from rich.table import Table
 
-from agentserve.commands.common import check_rate, fail, run_interruptibly
+from agentserve.commands.common import (
+    JsonOption,
+    check_rate,
+    err,
+    fail,
+    interrupted,
+    print_json,
+    run_interruptibly,
+    warn,
+)
+from agentserve.commands.common import out as console
+from agentserve.commands.progress import bar
 from agentserve.engines import demo_model, installed
 from agentserve.engines.base import EngineError
 from agentserve.text2sql import page
@@ -26,8 +36,6 @@ from agentserve.text2sql.figures import figures, ratio
 from scheduler.types import Seconds
 from workloads.text2sql.databases import questions
 from workloads.text2sql.load import Played, Prepared, prepare
-
-console = Console(highlight=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +80,29 @@ def text2sql(
     seed: Annotated[int, typer.Option(help="Of arrivals, and of the model's sampling.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for databases, page, figures and logs.")] = Path(".text2sql"),
     emulated: Annotated[bool, typer.Option("--emulated", help="Use emulated engines, not vLLM.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask questions of databases through two unequal engines: round robin against agentserve."""
     check_rate(rate)
     if slo is not None and not 0 < slo < float("inf"):
         fail(f"--slo must be above 0 seconds, not {slo:g}: no question is answered in no time")
     if not emulated and not installed.has_vllm():
-        console.print("[bold yellow]vLLM is not installed here: this runs on emulated engines.[/]")
+        warn("vLLM is not installed here: this runs on emulated engines")
         emulated = True
     plan = Plan(questions, rate, load, slo, slo_scale, max_revise, slow_share, seed, out, emulated)
     try:
         if not emulated:
-            with console.status("preparing the model"):
+            with err.status("preparing the model"):
                 demo_model.prepare()
         out.mkdir(parents=True, exist_ok=True)
         outcome = run_interruptibly(_compare(plan))
-        _show(outcome, plan)
+        _show(outcome, plan, as_json=as_json)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        console.print("interrupted; everything that was started has been stopped")
-        raise typer.Exit(130) from None
+        interrupted("everything that was started has been stopped")
     except OSError as error:
         fail(f"{error.filename or out} cannot be used: {error.strerror}")
     except (EngineError, RuntimeError) as error:
-        console.print(f"[bold red]error:[/] {error}", soft_wrap=True)
+        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from error
 
 
@@ -102,7 +110,7 @@ async def _compare(plan: Plan) -> Outcome:
     prepared = prepare(questions(plan.out / "databases"))
     asked, others = prepared[: plan.questions], prepared[plan.questions :] or prepared
     fleet = Fleet(demo_model.DEFAULT_PATH, plan.share, emulated=plan.emulated)
-    with console.status("starting two engines") as status:
+    with err.status("starting two engines") as status:
         async with fleet.up(plan.out, lambda line: status.update(line[:100])) as engines:
             status.stop()
             bench = Bench(engines, plan.out, settings(plan.max_revise, plan.seed), lambda _: None)
@@ -128,31 +136,26 @@ async def _pace(bench: Bench, prepared: Sequence[Prepared], plan: Plan) -> tuple
 
 @contextmanager
 def _bar(title: str, asked: Sequence[Prepared]) -> Iterator[OnAnswer]:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(title, total=len(asked))
-        yield lambda _: bar.advance(task)
+    with bar(title, len(asked), keep=True) as shown:
+        yield lambda _: shown.advance()
 
 
-def _show(outcome: Outcome, plan: Plan) -> None:
+def _show(outcome: Outcome, plan: Plan, *, as_json: bool) -> None:
     engines = "EMULATED engines" if plan.emulated else "vLLM engines with SmolLM2-135M, a CPU core each"
     note = (
         f"{plan.questions} questions at {outcome.rate:.3f} a second (seed {plan.seed}) on two {engines}, of which one has "
         f"{100 * plan.share:.0f} % of its core; up to {plan.max_revise} revisions."
     )
-    console.print(_table(outcome, note))
     for name, played in outcome.arms.items():
         if errors := {each.error for each in played if each.error}:
-            console.print(f"[bold red]questions failed under {name}:[/] {errors}")
+            warn(f"questions failed under {name}: {errors}")
     path, figures_path = plan.out / "index.html", plan.out / "figures.json"
     path.write_text(page.render(outcome.arms, outcome.slo, note, emulated=plan.emulated), encoding="utf-8")
     figures_path.write_text(json.dumps(asdict(outcome), indent=1) + "\n", encoding="utf-8")
+    if as_json:
+        print_json({**asdict(outcome), "emulated": plan.emulated, "page": str(path)})
+        return
+    console.print(_table(outcome, note))
     console.print(f"timelines: {path}    figures: {figures_path}")
 
 

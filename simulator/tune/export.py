@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TypeAlias
 
 from simulator.tune.objective import Objective
 from simulator.tune.outcome import Outcome, Trial
 from simulator.tune.space import Parameter
-from simulator.whole import write_whole
 
 FORMAT = "agentserve-tuning/1"
 
 Plain: TypeAlias = dict[str, object]
 
 
-def write_json(outcome: Outcome, objective: Objective, path: Path, command: str = "") -> None:
-    """Writes the outcome with every trial. Gains are differences of logarithms; of `slo@X`, of shares.
-
-    Raises:
-        OSError: it cannot be written there; what was at the path before is untouched.
-    """
-    content: Plain = {
+def document(outcome: Outcome, objective: Objective, command: str = "") -> Plain:
+    """The outcome with every trial. Gains are differences of logarithms; of `slo@X`, of shares."""
+    return {
         "format": FORMAT,
         "command": command,
         "objective": str(objective),
@@ -37,7 +30,6 @@ def write_json(outcome: Outcome, objective: Objective, path: Path, command: str 
         "fresh_seeds": outcome.fresh,
         "trials": [_trial(trial) for trial in outcome.trials],
     }
-    write_whole(path, [json.dumps(content, indent=1), "\n"])
 
 
 def _trial(trial: Trial) -> Plain:

@@ -12,6 +12,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from agentserve.commands.simulate import simulate, usual_seeds
+from agentserve.dashboard.recorded import Recording
+from scheduler.log import replay
 from tests.simulator.worlds import small
 from workloads.jsonl import write_programs
 
@@ -43,7 +45,7 @@ def test_it_prints_a_table_with_intervals(trace: Path) -> None:
 
 def test_it_writes_figures_a_page_and_a_trace(trace: Path, tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("out.json", "out.html", "out.trace.json")]
-    options = zip(("--json", "--html", "--chrome-trace"), files, strict=True)
+    options = zip(("--figures", "--html", "--chrome-trace"), files, strict=True)
     result = run(trace, "--engines", ENGINES, *(item for option in options for item in option))
     assert result.exit_code == 0, result.output
     content = json.loads(files[0].read_text())
@@ -51,6 +53,19 @@ def test_it_writes_figures_a_page_and_a_trace(trace: Path, tmp_path: Path) -> No
     assert "<svg" in files[1].read_text()
     assert json.loads(files[2].read_text())["traceEvents"]
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_event_log_of_a_simulation_replays_and_has_every_program(trace: Path, tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    result = run(trace, "--engines", ENGINES, "--policy", "agentserve,vllm", "--event-log", log)
+    assert result.exit_code == 0, result.output
+    with log.open() as lines:
+        replayed = replay(lines)
+    assert (replayed.brain.policy.name, replayed.first_difference) == ("agentserve", None)
+    with log.open() as lines:
+        frames = [json.loads(event[6:]) for event in Recording(lines).events]
+    assert len([program for frame in frames for program in frame.get("new", ())]) == 6
+    assert frames[-1]["end"]
 
 
 def test_a_policy_may_be_a_file(trace: Path, tmp_path: Path) -> None:
@@ -68,7 +83,7 @@ def test_a_policy_may_be_a_file(trace: Path, tmp_path: Path) -> None:
         (["--policy", "vllm,vllm"], "'vllm' is there twice"),
         (["--engines", "2xB1000"], "B1000"),
         (["--rate", "0"], "--rate must be above 0"),
-        (["--json", "nowhere/out.json"], "nowhere is no folder"),
+        (["--figures", "nowhere/out.json"], "nowhere is no folder"),
         (["--context", "100000"], "takes no more than 4,096"),
     ],
 )
@@ -131,7 +146,7 @@ def test_a_long_trace_has_fewer_seeds(calls: int, policies: int, seeds: int) -> 
 )
 def test_seeds_differ_in_more_than_bytes_a_token(trace: Path, tmp_path: Path, options: list[str], drawn: str) -> None:
     out = tmp_path / "out.json"
-    result = run(trace, "--engines", ENGINES, "--policy", "vllm", "--seeds", "3", *options, "--json", out)
+    result = run(trace, "--engines", ENGINES, "--policy", "vllm", "--seeds", "3", *options, "--figures", out)
     assert result.exit_code == 0, result.output
     assert f"each with its own {drawn}, bytes a token" in result.output
     simulations = json.loads(out.read_text())["simulations"]
@@ -165,7 +180,7 @@ def test_a_file_holds_what_it_takes_to_make_it_again(trace: Path, tmp_path: Path
     mine.write_text("policy:\n  retention:\n    fixed_ttl:\n      ttl: 5.0\n")
     out = tmp_path / "out.json"
     options = ["--engines", ENGINES, "--policy", f"vllm,{mine}", "--rate", "2.0", "--gaps", "redrawn", "--no-alone"]
-    assert run(trace, *options, "--json", out).exit_code == 0
+    assert run(trace, *options, "--figures", out).exit_code == 0
     about = json.loads(out.read_text())["about"]
     words = shlex.split(about["command"])
     assert words[:3] == ["agentserve", "simulate", str(trace)]
@@ -179,7 +194,7 @@ def test_engines_that_nobody_measured_are_marked(trace: Path, tmp_path: Path) ->
     files = tmp_path / "out.json", tmp_path / "out.html"
     result = run(
         *(trace, "--engines", "1xL40S:kv8192:len4096", "--model", "llama-3.1-8b", "--policy", "vllm"),
-        *("--json", files[0], "--html", files[1]),
+        *("--figures", files[0], "--html", files[1]),
     )
     assert result.exit_code == 0, result.output
     assert "modelled from data sheets, not measured: L40S:kv8192:len4096" in result.output
@@ -199,7 +214,7 @@ def test_files_that_cannot_be_written_are_told_before_any_work(
         (tmp_path, "what is there is no file"),
         (kept / "x.json", "is no folder"),
     ):
-        result = run(tmp_path / "no trace at all", "--engines", ENGINES, "--json", path)
+        result = run(tmp_path / "no trace at all", "--engines", ENGINES, "--figures", path)
         assert result.exit_code == 2
         assert reason in result.output.replace("\n", "")
 

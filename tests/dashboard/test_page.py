@@ -186,7 +186,9 @@ async def test_a_recorded_log_is_shown_with_a_slider_through_its_time(tmp_path: 
     log = tmp_path / "events.jsonl"
     async with world(event_log=str(log)) as w:
         await post(w)
-    async with serve(app(log)) as url, opened(url) as page:
+    with log.open() as lines:
+        recorded = app(log, lines)
+    async with serve(recorded) as url, opened(url) as page:
         await expect(page.locator("#status")).to_have_text("a recording")
         await page.locator("#timeline").get_by_role("option", name="run/7, gap").click()
         await expect(page.locator("#details")).to_contain_text("it did not have to wait")

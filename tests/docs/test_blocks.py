@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -57,6 +58,7 @@ def clients_python() -> Path:
     return ROOT / ".venv-clients" / "bin" / "python"
 
 
+LANGUAGE = re.compile(r"^```(\w+)", re.MULTILINE)
 PRELUDE = f"from openai import OpenAI\nclient = OpenAI(base_url='http://{ADDRESS}/v1', api_key='none')\n"
 """What pages that show a single request take for granted."""
 
@@ -77,6 +79,20 @@ def test_configurations_are_read(block: Block) -> None:
         {"state": "state.json"} if "tenants" in written else {}
     )
     parse(needed | written)
+
+
+@pytest.mark.parametrize("block", blocks("toml"), ids=str)
+def test_an_agents_configuration_names_the_gateway_where_the_pages_put_it(block: Block) -> None:
+    written = tomllib.loads(block.text)
+    provider = written["model_providers"][written["model_provider"]]
+    assert (provider["base_url"], written["model"]) == (f"http://{ADDRESS}/v1", MODEL)
+
+
+def test_every_block_is_tested_or_says_nothing_that_could_be_wrong() -> None:
+    """Blocks in a language that no test knows are mistakes in waiting."""
+    known = {"python", "yaml", "toml", "console", "text"}
+    for page in PAGES:
+        assert set(LANGUAGE.findall(page.read_text())) <= known, page.name
 
 
 @pytest.mark.parametrize("block", blocks("console"), ids=str)

@@ -11,11 +11,12 @@ import pytest
 from scheduler.policy import PRESETS
 from simulator import trace as trace_module
 from simulator.compare import Comparison, Setting, compare, completions_alone, replays
-from simulator.export import write_json
+from simulator.export import document
 from simulator.intervals import paired_ratio, t_quantile
 from simulator.ledger import Detail
 from simulator.summary import FIGURES, summarise
 from simulator.trace import AS_RECORDED, Draw, Trace
+from simulator.whole import write_json
 from simulator.world import simulate
 from tests.simulator.worlds import chain, fleet, small
 from workloads.program import Call, Edge, Program, WorkloadError
@@ -132,12 +133,12 @@ def test_quantiles_of_students_t_are_those_of_tables(freedom: int, value: float)
 
 def test_a_comparison_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "out.json"
-    write_json(compared(range(2)), target)
+    write_json(target, document(compared(range(2))))
     content = json.loads(target.read_text())
     assert content["policies"] == ["vllm", "agentserve"]
     assert [len(run["programs"]) for run in content["simulations"]] == [8] * 4
     with pytest.raises(OSError, match="No such file"):
-        write_json(compared(range(1)), tmp_path / "nowhere" / "out.json")
+        write_json(tmp_path / "nowhere" / "out.json", document(compared(range(1))))
     assert [file.name for file in tmp_path.iterdir()] == ["out.json"]
 
 

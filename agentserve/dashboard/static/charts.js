@@ -1,14 +1,29 @@
-// Lines over time, by uPlot.
+// Lines over time, by uPlot, which is fetched when there is a first line to draw.
 import { make, seconds } from "./words.js";
 
 const POINTS = 600;
+const WHOLE = [1, 2, 5].flatMap((step) => [0, 1, 2, 3, 4, 5, 6].map((power) => step * 10 ** power)).sort((a, b) => a - b);
+const LIBRARY = "/dashboard/vendor/uPlot-1.6.32.min";
+
+let asked = false;
+
+// Whether the library is there; asks for it the first time.
+function ready() {
+  if (!asked) {
+    asked = true;
+    document.head.append(make("link", { rel: "stylesheet", href: `${LIBRARY}.css` }), make("script", { src: `${LIBRARY}.js` }));
+  }
+  return "uPlot" in globalThis;
+}
 
 export class Chart {
   #plot = null;
   #ink = "";
 
   // `lines`: names and colours (names of custom properties); `read(value)`: their numbers, of one value of the series.
-  constructor(element, lines, read, { write = seconds } = {}) {
+  // `whole`: the numbers are counts, and so are the axis' marks.
+  constructor(element, lines, read, { write = seconds, whole = false } = {}) {
+    this.whole = whole;
     this.element = element;
     this.lines = lines;
     this.read = read;
@@ -31,6 +46,7 @@ export class Chart {
       if (!this.element.firstChild) this.element.append(make("p", { class: "none" }, "nothing has ended yet"));
       return;
     }
+    if (!ready()) return; // it is drawn the next time
     if (this.#plot && this.#ink !== colours.text) this.#end();
     if (!this.#plot) this.#begin(data, colours);
     this.#plot.setData(data, false);
@@ -67,7 +83,7 @@ export class Chart {
       scales: { x: { time: false, auto: false }, y: { auto: false } },
       axes: [
         { ...axis, size: 4, values: (_, marks) => marks.map(() => "") },
-        { ...axis, size: 48, values: (_, marks) => marks.map((mark) => this.write(mark)), space: 26 },
+        { ...axis, size: 48, values: (_, marks) => marks.map((mark) => this.write(mark)), space: 26, ...(this.whole && { incrs: WHOLE }) },
       ],
       series: [{}, ...this.lines.map(({ tone }) => ({ stroke: style.getPropertyValue(tone).trim(), width: 1.5, points: { show: false } }))],
     }, data, this.element);

@@ -30,7 +30,7 @@ export class Engines {
       model: make("i"), status: make("i"), text: make("small"), count: make("i"),
       canvas: make("canvas", { "aria-hidden": "true" }),
     };
-    const head = make("span", { class: "name" }, make("b", {}, name), card.model, make("span", { class: "space" }), card.status, card.count);
+    const head = make("span", { class: "name" }, make("b", { title: name }, name), card.model, make("span", { class: "space" }), card.status, card.count);
     card.item = make("li", {}, make("button", { type: "button", onclick: () => this.open(name) }, head, card.canvas, card.text));
     this.list.append(card.item);
     this.#cards.set(name, card);
@@ -48,12 +48,12 @@ function fill(card, name, row, holders, colours) {
   say(card.model, model);
   say(card.status, status === "up" ? "" : status);
   card.status.className = status === "up" ? "" : "bad";
-  const inside = queued ? `, ${queued} wait inside` : "";
-  say(card.count, capacity ? `${running} calls${inside}, ${members} programs` : "");
+  say(card.count, capacity ? `${running} calls, ${members} programs` : "");
   const rest = left ? ` · left ${tokens(left)}` : "";
+  const inside = queued ? ` · ${queued} wait inside` : "";
   const others = foreign ? ` · others ${tokens(foreign)}` : "";
   say(card.text, capacity
-    ? `active ${tokens(active)} · retained ${tokens(retained)}${rest}${others} · free ${tokens(Math.max(free, 0))} of ${tokens(capacity)}`
+    ? `active ${tokens(active)} · retained ${tokens(retained)}${rest}${others} · free ${tokens(Math.max(free, 0))} of ${tokens(capacity)}${inside}`
     : "it has not been up yet");
   if (capacity) paint(card.canvas, { capacity, free, foreign }, holders, colours);
 }

@@ -69,7 +69,7 @@ export function table(element, rows) {
 
 export function tenants(element, store, time) {
   const rows = [...(store.figures.tenants.value(time) ?? [])].sort((a, b) => b[2] - a[2] || b[1] - a[1]);
-  table(element, rows.length ? rows.slice(0, 200) : [["none has a program now"]]);
+  table(element, rows.length ? rows.slice(0, 200) : [["none"]]);
 }
 
 export function times(element, store, time) {

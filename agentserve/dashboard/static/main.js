@@ -29,7 +29,7 @@ const charts = [
   [new Chart(find("ttft"), ...percentiles("ttft")), () => store.figures.times],
   [new Chart(find("completion"), ...percentiles("program")), () => store.figures.times],
   [new Chart(find("line"), [{ name: "in line", tone: "--queued" }, { name: "on engines", tone: "--decode" }], (told) => told, {
-    write: (value) => Math.round(value).toLocaleString("en"),
+    write: (value) => Math.round(value).toLocaleString("en"), whole: true,
   }), () => store.calls],
 ];
 let colours = palette();
