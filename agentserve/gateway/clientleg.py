@@ -54,7 +54,8 @@ class ClientLeg(asyncio.Protocol):
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_size = 0
-        self._writable: asyncio.Future[None] | None = None
+        self.writable: asyncio.Future[None] | None = None
+        """Is done when the client keeps up again; None while it does."""
         self._patience = config.timeout_keep_alive
         self._idle_since: Seconds = math.inf
         self._timer: asyncio.TimerHandle | None = None
@@ -104,11 +105,11 @@ class ClientLeg(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
-        self._writable = self.loop.create_future()
+        self.writable = self.loop.create_future()
 
     def resume_writing(self) -> None:
         """It has caught up."""
-        writable, self._writable = self._writable, None
+        writable, self.writable = self.writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
 
@@ -170,11 +171,6 @@ class ClientLeg(asyncio.Protocol):
 
     # --- told by exchanges ------------------------------------------------------------------------------------------
 
-    async def writable(self) -> None:
-        """Waits until the client keeps up."""
-        if self._writable is not None:
-            await self._writable
-
     def ended(self, *, keeps_alive: bool) -> None:
         """The first exchange has been answered."""
         self.state.total_requests += 1
@@ -225,7 +221,7 @@ class _Exchange:
         self._leg = leg
         self._scope = scope
         self._keeps_alive = keeps_alive
-        self._awaits_leave = any(name == b"expect" for name, _ in scope["headers"])
+        self._awaits_leave = (b"expect", b"100-continue") in scope["headers"]
         """The client sends its body only when it is told to go on."""
         self._pieces: list[bytes] = []
         self._size = 0
@@ -310,7 +306,8 @@ class _Exchange:
         Raises:
             RuntimeError: the application sends what is no answer.
         """
-        await self._leg.writable()
+        if self._leg.writable is not None:
+            await self._leg.writable
         if self._gone:
             return
         if not self._begun:
@@ -367,7 +364,7 @@ class _Exchange:
 
 def _head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
     """Raises `RuntimeError` if a header has a line break in it."""
-    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
     if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers):
         raise RuntimeError("a header of an answer has a line break in it")
     line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
