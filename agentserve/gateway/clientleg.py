@@ -23,6 +23,8 @@ from scheduler.types import Seconds
 
 HELD: Final = 1 << 20
 """Bytes of a body that wait for the application, after which reading pauses."""
+LINGER: Seconds = 5.0
+"""For how long the rest of a body is taken after its answer, lest a reset overtakes that answer."""
 LONGEST_HEAD: Final = 64 * 1024
 """Bytes of a request's head."""
 
@@ -268,6 +270,8 @@ class _Exchange:
     def complete(self) -> None:
         """All of the body has come."""
         self._whole = True
+        if self._done:
+            self._leg.ended(keeps_alive=False)
         self._wake()
 
     def leave(self) -> None:
@@ -321,6 +325,7 @@ class _Exchange:
         names = {name.lower(): value for name, value in headers}
         if b"content-length" in names:
             self._left = int(names[b"content-length"])
+        self._keeps_alive = self._keeps_alive and self._whole
         if b"close" in names.get(b"connection", b"").lower():
             self._keeps_alive = False
         elif not self._keeps_alive:
@@ -359,7 +364,11 @@ class _Exchange:
         if not more:
             self._done = True
             self._wake()
-            self._leg.ended(keeps_alive=self._keeps_alive and self._whole)
+            if self._whole:
+                self._leg.ended(keeps_alive=self._keeps_alive)
+            else:
+                self._leg.transport.resume_reading()
+                self._leg.loop.call_later(LINGER, self._leg.transport.close)
 
 
 def _head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:

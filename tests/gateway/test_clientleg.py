@@ -119,13 +119,17 @@ async def test_an_answer_to_head_has_no_body() -> None:
         assert (await client.rest()).endswith(b"content-length: 4\r\nconnection: close\r\n\r\n")
 
 
-async def test_an_answer_before_the_end_of_a_body_ends_the_connection() -> None:
+async def test_an_answer_before_the_end_of_a_body_ends_the_connection_once_that_has_come() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(send, b"too large", 413)
 
     async with client_of(app) as client:
         await client.ask(b"POST / HTTP/1.1\r\ncontent-length: 9999\r\n\r\nabc")
-        assert (await client.rest()).startswith(b"HTTP/1.1 413 ")
+        head = await client.head()
+        assert head.startswith(b"HTTP/1.1 413 ")
+        assert b"connection: close" in head
+        await client.ask(b"x" * 9996)
+        assert await client.rest() == b"too large"
 
 
 @pytest.mark.parametrize(
