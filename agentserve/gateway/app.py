@@ -87,10 +87,10 @@ class Gateway:
             return
         visitor = self.door.enter(scope["headers"])
         if path in PROTOCOLS:
-            with self.drain.request(), self._counted(visitor):
+            with self.drain, self._counted(visitor):
                 await self._inference(scope, receive, send, visitor.tenant, program)
         elif path in PASSED:
-            with self.drain.request(), self._counted(visitor):
+            with self.drain, self._counted(visitor):
                 await self._passthrough(scope, receive, send, visitor.tenant.passage)
         elif self.elsewhere is None or not await self.elsewhere(scope, receive, send, visitor):
             await self.control({**scope, "state": {"visitor": visitor}}, receive, send)

@@ -65,6 +65,8 @@ class Call:
         log_prompt(self._name, request.body.text)
         self._outbox = Outbox(send, limits.buffer_bytes, limits.stall, self._ticket.whole.end)
         self._timer: asyncio.TimerHandle | None = None
+        self._clock: asyncio.TimerHandle
+        """When the client is watched from; then, when the call is too late."""
         self._watcher: asyncio.Task[None] | None = None
         self._relayed = False
         """Some of an engine's answer is on its way to the client: no other engine can take the call."""
@@ -73,9 +75,7 @@ class Call:
 
     async def run(self, receive: Receive) -> None:
         """Serves the call to its end, whatever that is."""
-        loop = asyncio.get_running_loop()
-        watch = loop.call_later(UNWATCHED, self._begin_watch, receive)
-        late = loop.call_later(self._limits.total, self._ticket.whole.end, Cause.LATE)
+        self._clock = asyncio.get_running_loop().call_later(UNWATCHED, self._begin_watch, receive)
         try:
             async with self._ticket.whole:
                 await self._serve()
@@ -87,8 +87,7 @@ class Call:
             logger.exception("call %s of program %s broke the gateway", self._ticket.call, self._identity.program)
             await self._answer_error(ApiError(500, "the gateway made an error; its log says which"))
         finally:
-            late.cancel()
-            watch.cancel()
+            self._clock.cancel()
             if self._watcher is not None:
                 self._watcher.cancel()
             self._stop_holding()
@@ -120,6 +119,8 @@ class Call:
         )
 
     def _begin_watch(self, receive: Receive) -> None:
+        left = self._limits.total - UNWATCHED
+        self._clock = asyncio.get_running_loop().call_later(left, self._ticket.whole.end, Cause.LATE)
         self._watcher = asyncio.create_task(self._watch_client(receive))
 
     async def _watch_client(self, receive: Receive) -> None:
@@ -213,7 +214,7 @@ class Call:
         if self._outbox.open:
             self._outbox.put(self._request.protocol.error_events(answer.body))
             return
-        self._outbox.start(
+        self._outbox.put_whole(
             answer.status,
             [
                 (b"content-type", answer.content_type.encode("latin-1")),
@@ -221,8 +222,8 @@ class Call:
                 *self._own_headers(dispatch),
                 *(headers or ()),
             ],
+            answer.body,
         )
-        self._outbox.put(answer.body)
 
     async def _answer_error(self, error: ApiError) -> None:
         self._driver.metrics.errors.labels(str(error.status)).inc()

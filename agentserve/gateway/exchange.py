@@ -31,9 +31,13 @@ async def whole_body(reply: Reply, limit: int) -> bytes:
     """An answer's body in one piece. Raises as `ask` does."""
     pieces: list[bytes] = []
     size = 0
-    async for piece in reply.chunks():
+
+    def take(piece: bytes) -> None:
+        nonlocal size
         size += len(piece)
         if size > limit:
             raise BadAnswerError(f"its answer is longer than {limit} bytes (limits.answer_bytes)")
         pieces.append(piece)
+
+    await reply.relay(take)
     return b"".join(pieces)

@@ -30,6 +30,7 @@ class Outbox:
         self._messages: deque[Message] = deque()
         self._size = 0
         self._begun = False
+        self._ended = False
         self._broken = False
         self._drained = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -45,6 +46,15 @@ class Outbox:
         """Begins the answer."""
         self._begun = True
         self._add({"type": "http.response.start", "status": status, "headers": headers})
+
+    def put_whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Gives a whole answer, which has not begun."""
+        self.start(status, headers)
+        if len(body) <= PIECE:
+            self._ended = True
+            self._add({"type": "http.response.body", "body": body, "more_body": False})
+        else:
+            self.put(body)
 
     def put(self, data: bytes) -> None:
         """Adds to the answer, whatever is waiting already."""
@@ -72,7 +82,7 @@ class Outbox:
 
     async def end(self) -> None:
         """Ends the answer and waits until all of it is sent, or given up."""
-        if self._begun:
+        if self._begun and not self._ended:
             self._add({"type": "http.response.body", "body": b"", "more_body": False})
         if self._task is not None:
             await asyncio.wait([self._task])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import sha256
 from itertools import accumulate
 
 from agentserve.gateway.errors import wrong
@@ -171,7 +171,7 @@ def _encode(text: str) -> bytes:
 
 
 def _chain(model: str, pieces: Iterable[bytes]) -> list[PrefixMark]:
-    seed = int.from_bytes(blake2b(_encode(model), digest_size=8).digest())
+    seed = int.from_bytes(sha256(_encode(model)).digest()[:8])
     return list(accumulate(pieces, _next_mark, initial=PrefixMark(seed, 0)))[1:]
 
 
@@ -180,6 +180,7 @@ def _behind(base: PrefixMark, mark: PrefixMark) -> PrefixMark:
 
 
 def _next_mark(mark: PrefixMark, piece: bytes) -> PrefixMark:
-    chained = blake2b(mark.hash.to_bytes(8), digest_size=8)
+    """The hash is SHA-256's first 8 bytes: processors have instructions for it, and a body is hashed whole."""
+    chained = sha256(mark.hash.to_bytes(8))
     chained.update(piece)
-    return PrefixMark(int.from_bytes(chained.digest()), mark.size + len(piece))
+    return PrefixMark(int.from_bytes(chained.digest()[:8]), mark.size + len(piece))

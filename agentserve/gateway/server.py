@@ -23,6 +23,7 @@ from agentserve.engines.supervise import Supervised, Supervisor
 from agentserve.gateway.app import Gateway
 from agentserve.gateway.calllines import CallLines
 from agentserve.gateway.chain import Chain
+from agentserve.gateway.clientleg import ClientLeg
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.eventlog import EventLog
 from agentserve.gateway.faults.drain import Drain, DrainingServer
@@ -117,6 +118,7 @@ def http_server(config: Config, app: Gateway) -> DrainingServer:
     """The server in front of the application."""
     settings = uvicorn.Config(
         app,
+        http=ClientLeg,
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -63,7 +63,8 @@ _BAGGAGE_KEY = "gen_ai.conversation.id"
 
 def look_for_name(headers: Headers, body: Body) -> Name | None:
     """The first name that an agent's own headers give."""
-    return _first((dynamo, claude_code, codex, opencode, session), headers, body)
+    looks = [look for look, named in _LOOKS if not named.isdisjoint(headers)]
+    return _first((*looks, session), headers, body)
 
 
 def look_in_body(headers: Headers, body: Body) -> Name | None:
@@ -109,6 +110,15 @@ def session(headers: Headers, body: Body) -> Name | None:
             stem = header.removesuffix(b"session-id")
             return _name(own, Source.SESSION, _id(headers, stem + b"parent-session-id"))
     return None
+
+
+_LOOKS: tuple[tuple[Look, frozenset[bytes]], ...] = (
+    (dynamo, frozenset({b"x-dynamo-session-id"})),
+    (claude_code, frozenset({b"x-claude-code-session-id"})),
+    (codex, frozenset({b"session-id", b"session_id"})),
+    (opencode, frozenset({b"x-opencode-session", b"x-session-affinity"})),
+)
+"""Agents' own headers, in their order, and those without one of which there is no name."""
 
 
 def prompt_cache_key(headers: Headers, body: Body) -> Name | None:

@@ -16,6 +16,8 @@ SPLIT = frozenset({"messages", "input"})
 
 _OBJECTS = re.compile(r"\[[ \t\n\r]*\{")
 _SPACE = re.compile(r"[ \t\n\r]*")
+_NAME = re.compile(r'"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*')
+"""A member's name, if there is nothing to unescape in it, up to the value."""
 
 
 class BadJsonError(ValueError):
@@ -164,10 +166,7 @@ def _scan_object(text: str, spans: dict[str, list[Span]] | None = None) -> list[
 
 
 def _scan_member(text: str, start: int, spans: dict[str, list[Span]] | None) -> Member:
-    name, end = _scan_value(text, start)
-    colon = _skip_space(text, end)
-    _expect(text, colon, ":")
-    value_start = _skip_space(text, colon + 1)
+    name, value_start = _scan_name(text, start)
     if spans is not None and name in SPLIT:
         spans.pop(name, None)
         if _OBJECTS.match(text, value_start):
@@ -175,7 +174,17 @@ def _scan_member(text: str, start: int, spans: dict[str, list[Span]] | None) -> 
             spans[name] = elements
             return Member(name, start, value_start, end, [element.value for element in elements])
     value, end = _scan_value(text, value_start)
-    return Member(str(name), start, value_start, end, value)
+    return Member(name, start, value_start, end, value)
+
+
+def _scan_name(text: str, start: int) -> tuple[str, int]:
+    """A member's name and where its value starts."""
+    if plain := _NAME.match(text, start):
+        return plain[1], plain.end()
+    name, end = _scan_value(text, start)
+    colon = _skip_space(text, end)
+    _expect(text, colon, ":")
+    return str(name), _skip_space(text, colon + 1)
 
 
 def _scan_array(text: str, at: int) -> tuple[list[Span], int]:

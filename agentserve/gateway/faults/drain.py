@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
@@ -37,15 +35,14 @@ class Drain:
             message = f"this gateway is stopping; try again in {RETRY_AFTER} s"
             raise ApiError(503, message, code="stopping", retry_after=RETRY_AFTER)
 
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        """Counts a request while it is served. Raises `ApiError` as `check` does."""
+    def __enter__(self) -> None:
+        """A request is served. Raises `ApiError` as `check` does."""
         self.check()
         self._requests += 1
-        try:
-            yield
-        finally:
-            self._requests -= 1
+
+    def __exit__(self, *error: object) -> None:
+        """It has been."""
+        self._requests -= 1
 
 
 class DrainingServer(uvicorn.Server):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from agentserve.gateway.errors import ApiError
@@ -41,11 +40,10 @@ class Tenant:
         self._section = section
         self._requests = Bucket(section.requests_per_minute) if section.requests_per_minute else None
         self._tokens = Bucket(section.tokens_per_minute) if section.tokens_per_minute else None
-        self._running = 0
+        self._under_way = _UnderWay()
 
-    @contextmanager
-    def request(self, now: Seconds, date: Seconds) -> Iterator[None]:
-        """Counts a request while it is served.
+    def request(self, now: Seconds, date: Seconds) -> AbstractContextManager[None]:
+        """Takes a request, which is to be served within the context.
 
         Raises:
             ApiError: 429, the tenant has used up one of its limits.
@@ -53,11 +51,7 @@ class Tenant:
         self._check(now, date)
         if self._requests is not None:
             self._requests.take(now)
-        self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
+        return self._under_way
 
     def check_wait(self, now: Seconds) -> None:
         """A call is about to join the waiting line.
@@ -82,8 +76,10 @@ class Tenant:
 
     def _check(self, now: Seconds, date: Seconds) -> None:
         section = self._section
-        if section.concurrency is not None and self._running >= section.concurrency:
-            raise _over(f"tenant {self.id!r} has {self._running} requests under way, and may have no more", 1.0)
+        if section.concurrency is not None and self._under_way.requests >= section.concurrency:
+            raise _over(
+                f"tenant {self.id!r} has {self._under_way.requests} requests under way, and may have no more", 1.0
+            )
         if self._requests is not None and (wait := self._requests.wait(now)):
             raise _over(f"tenant {self.id!r} may make {section.requests_per_minute} requests a minute", wait)
         if self._tokens is not None and (wait := self._tokens.wait(now)):
@@ -91,6 +87,19 @@ class Tenant:
         if self.budget is not None and (wait := self.budget.wait(date)):
             message = f"tenant {self.id!r} has used up its budget of {self.budget.tokens} tokens"
             raise _over(message, wait, "insufficient_quota")
+
+
+class _UnderWay(AbstractContextManager[None]):
+    """Counts what is under way."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    def __enter__(self) -> None:
+        self.requests += 1
+
+    def __exit__(self, *error: object) -> None:
+        self.requests -= 1
 
 
 def _over(message: str, wait: Seconds, code: str = "rate_limit_exceeded") -> ApiError:
