@@ -108,12 +108,11 @@ class VirtualTokenCounter(Listener):
         return self._clients.counter(_client(call), self._price(view))
 
     def behind(self, view: View, call: Call) -> bool:
-        """Those above their share of memory, but for one that has had less service than all others that wait."""
+        """Those above their share of memory, while others wait that were not all served more."""
         if not self.reserve or not self._shares.exceeds(view, call):
             return False
         price = self._price(view)
-        least = self._clients.least_waiting(_client(call), price)
-        return math.isinf(least) or self._clients.counter(_client(call), price) >= least
+        return self._clients.counter(_client(call), price) >= self._clients.least_waiting(_client(call), price)
 
     def claims(self, view: View, call: Call) -> bool:
         return self.reserve > 0 and self._shares.crowded(view, call) and not self._shares.exceeds(view, call)

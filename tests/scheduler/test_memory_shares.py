@@ -70,11 +70,17 @@ def test_a_tenant_alone_takes_all_and_so_does_one_whose_neighbour_is_long_gone()
 
 def test_calls_above_the_share_stand_behind_inside_engines_too() -> None:
     world = visited()
+    for number in range(9):
+        call = arrive(world, f"served{number}", tenant="heavy", tokens=3000)
+        world.finish(call)
+        world.end(f"served{number}", tenant="heavy")
     flood(world)
-    heavy = [dispatch for dispatch in world.dispatches if dispatch.call.startswith("heavy")]
-    assert heavy[0].priority < BEHIND <= heavy[-1].priority
-    arrive(world, "second", tenant="light")
+    crowd(world)
+    assert world.dispatches[-1].call.startswith("light")
     assert world.dispatches[-1].priority < BEHIND
+    arrive(world, "p0", stage="next", tenant="heavy")
+    assert world.dispatches[-1].call.startswith("heavy")
+    assert world.dispatches[-1].priority >= BEHIND
 
 
 def test_who_is_below_his_share_need_not_leave_room_for_the_growth_of_who_is_above() -> None:
