@@ -56,8 +56,8 @@ soak: setup ## ten minutes of mixed traffic with disconnects, engines that die a
 chaos: setup ## kills the gateway with the brain twenty times under load, with a real Redis (KILLS=20, SEED=1)
 	$(BIN)/python -m tests.benchmarks.failover --kills $(or $(KILLS),20) --seed $(or $(SEED),1)
 
-fuzz: setup ## some ten minutes of strange bodies, headers and streams for the splicer, the scanners and the identity resolver
-	$(BIN)/python -m pytest tests/gateway/test_fuzz.py --hypothesis-profile=fuzz
+fuzz: setup ## strange requests by the OpenAPI document, then bodies, streams and ids, for ten minutes each (SECONDS=600)
+	$(BIN)/python -m tests.benchmarks.fuzz --seconds $(or $(SECONDS),600)
 
 tournament: setup ## all presets against each other in the simulator (TRACES=folder of public traces; goes on where it was cut off)
 	@scripts/compile.sh

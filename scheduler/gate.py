@@ -65,9 +65,10 @@ class Gate:
         """Where the call may go now, if anywhere."""
         policies, view = self._desk.policies, self._desk.view
         view.kept = policies.fairness.keeps(view, call)
+        view.claims = policies.fairness.claims(view, call)
         engine = self._place(call, engines)
         admitted = call.aged or policies.admission.verdict(view, call, engine) is Verdict.ADMIT
-        view.kept = 0
+        view.kept, view.claims = 0, False
         return engine if admitted else None
 
     def follow(self, rulings: Iterable[Ruling]) -> None:

@@ -30,6 +30,8 @@ class View:
     """Workflows that are declared, by name."""
     kept: Tokens = 0
     """What the call that is judged has to leave free on an engine, for other tenants."""
+    claims: bool = False
+    """The call that is judged takes what its tenant has a right to and others use: it need not leave them room to grow."""
 
     def prefill_seconds(self, engine: EngineState, tokens: Tokens) -> Seconds:
         """How long the engine takes to prefill that many uncached tokens."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
+from http import HTTPStatus
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agentserve import __version__
 from agentserve.dashboard import site
 from agentserve.gateway.control import control_routes, operator
+from agentserve.gateway.document import REFUSED, complete
 from agentserve.gateway.errors import ApiError, send_error
 from agentserve.gateway.faults.drain import Drain
 from agentserve.gateway.fleet import Fleet
@@ -23,11 +27,9 @@ from agentserve.gateway.protocols import PROTOCOLS, protocol_of
 from agentserve.gateway.scoped import scoped
 from agentserve.gateway.tenants.door import Door, Visitor
 
-DESCRIPTION = f"""\
-Control and administration. The inference routes are OpenAI's, Anthropic's and vLLM's, and are handled apart from these:
-`POST` to {", ".join(f"`{path}`" for path in (*PROTOCOLS, *PASSED))}. The headers `x-agentserve-program`, `-parent`,
-`-stage`, `-workflow`, `-deadline-ms`, `-priority`, `-expected-output` and `-final` tell the gateway what it cannot
-know; so does a base URL that begins with `/p/PROGRAM`.
+DESCRIPTION = """\
+Inference by OpenAI's, Anthropic's and vLLM's routes, control and administration. Headers `x-agentserve-...` tell the
+gateway of a call what it cannot know; so does a base URL that begins with `/p/PROGRAM`.
 """
 
 
@@ -61,7 +63,7 @@ class Gateway:
         self.drain = drain
         self._inference = inference
         self._passthrough = passthrough
-        self.control: ASGIApp = _control_app(fleet, watching)
+        self.control: ASGIApp = _control_app(fleet, watching, keyed=door.ring is not None)
         self.elsewhere: Elsewhere | None = None
         """Who asks the gateway with the brain, where gateways share one."""
 
@@ -99,10 +101,29 @@ class Gateway:
         return visitor.tenant.request(self.driver.now(), time.time())
 
 
-def _control_app(fleet: Fleet, watching: APIRouter) -> FastAPI:
-    app = FastAPI(title="agentserve", version=__version__, description=DESCRIPTION)
-    app.include_router(control_routes(fleet))
-    app.include_router(watching, dependencies=[Depends(operator)])
+class _Control(FastAPI):
+    """Everything but inference, and the document of all of it."""
+
+    def __init__(self, fleet: Fleet, *, keyed: bool) -> None:
+        super().__init__(
+            title="agentserve",
+            version=__version__,
+            description=DESCRIPTION,
+            generate_unique_id_function=lambda route: route.name,
+        )
+        self._models = fleet.models
+        self._keyed = keyed
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            complete(super().openapi(), self._models, keyed=self._keyed)
+        return super().openapi()
+
+
+def _control_app(fleet: Fleet, watching: APIRouter, *, keyed: bool) -> FastAPI:
+    app = _Control(fleet, keyed=keyed)
+    app.include_router(control_routes(fleet), responses=REFUSED)
+    app.include_router(watching, dependencies=[Depends(operator)], responses=REFUSED)
     app.include_router(site.site_routes())
 
     @app.exception_handler(ApiError)
@@ -113,7 +134,10 @@ def _control_app(fleet: Fleet, watching: APIRouter) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
-        return await api_error(request, ApiError(error.status_code, f"{request.url.path}: {error.detail}"))
+        answer = await api_error(request, ApiError(error.status_code, f"{request.url.path}: {error.detail}"))
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            answer.headers["allow"] = ", ".join(sorted(_methods(app, request.scope)))
+        return answer
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> Response:
@@ -123,3 +147,9 @@ def _control_app(fleet: Fleet, watching: APIRouter) -> FastAPI:
         return await api_error(request, ApiError(400, message, param=param or None, code="invalid_value"))
 
     return app
+
+
+def _methods(app: FastAPI, scope: Scope) -> set[str]:
+    """What may be done with a path; where several routes share it, Starlette knows of the first only."""
+    routes = [route for route in app.routes if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE]
+    return {method for route in routes for method in route.methods or ()}

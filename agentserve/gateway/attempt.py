@@ -33,6 +33,9 @@ class AttemptFailedError(Exception):
         self.reason = reason
 
 
+JSON_TYPE = "application/json"
+
+
 @dataclass(frozen=True, slots=True)
 class WholeAnswer:
     """An answer that came in one piece and goes to the client in one."""
@@ -95,11 +98,13 @@ class Attempt:
             self._driver.finished(self._ticket, answer.usage, answer.tools)
         elif 400 <= reply.status < 500:
             self._driver.failed(self._ticket, FailureReason.REFUSED)
-            body = self._request.protocol.refusal(reply.status, body, self._request.path)
+            return WholeAnswer(
+                reply.status, JSON_TYPE, self._request.protocol.refusal(reply.status, body, self._request.path)
+            )
         else:
             said = body[:200].decode(errors="replace")
             raise self._failed(FailureReason.ENGINE_ERROR, f"it answered with status {reply.status}: {said}")
-        return WholeAnswer(reply.status, reply.headers.get("content-type", "application/json"), body)
+        return WholeAnswer(reply.status, reply.headers.get("content-type", JSON_TYPE), body)
 
     async def _relay(self, reply: Reply, pass_on: PassOn, watchdog: Watchdog) -> None:
         reader = self._request.protocol.reader(self._request.wants_usage, reads_text=not self._request.has_tools)

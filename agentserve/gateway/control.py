@@ -7,12 +7,13 @@ from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
+from agentserve.gateway.document import OpenAIError
 from agentserve.gateway.errors import ApiError, unknown_model
-from agentserve.gateway.fleet import Fleet
+from agentserve.gateway.fleet import EngineReport, Fleet
 from agentserve.gateway.tenants.door import Visitor
 from agentserve.gateway.workflows import WorkflowReport, report_workflows
 from scheduler.events import HintGiven, ProgramEnded, ToolEnded, ToolStarted
@@ -81,6 +82,20 @@ class ProgramList(BaseModel):
     ended: list[EndedReport] | None = None
 
 
+class Readiness(BaseModel):
+    """Whether every model has an engine."""
+
+    ready: bool
+    waiting_for: dict[str, list[str]] = Field(description="Models without one, each with what its engines say.")
+    brain: str | None = Field(None, description="Where this gateway stands among those that share a brain.")
+
+
+class EngineList(BaseModel):
+    """Every engine of every pool."""
+
+    engines: list[EngineReport]
+
+
 class ModelCard(BaseModel):
     """A model in OpenAI's list, and in Anthropic's: their fields do not collide."""
 
@@ -122,7 +137,12 @@ def _add_state(router: APIRouter, fleet: Fleet) -> None:
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @router.get("/ready", summary="Whether every model has an engine", responses={503: {}})
+    @router.get(
+        "/ready",
+        summary="Whether every model has an engine",
+        response_model=Readiness,
+        responses={503: {"description": "Not so, or the gateway is stopping.", "model": Readiness | OpenAIError}},
+    )
     async def ready() -> JSONResponse:
         missing = fleet.missing()
         brain = {"brain": driver.standing} if driver.standing else {}
@@ -130,11 +150,16 @@ def _add_state(router: APIRouter, fleet: Fleet) -> None:
             {"ready": not missing, "waiting_for": missing, **brain}, status_code=503 if missing else 200
         )
 
-    @router.get("/metrics", summary="Prometheus metrics", response_class=Response, dependencies=operators)
+    @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse, dependencies=operators)
     async def metrics() -> Response:
         return Response(generate_latest(driver.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    @router.get("/agentserve/v1/engines", summary="Engines, their state and what they can do", dependencies=operators)
+    @router.get(
+        "/agentserve/v1/engines",
+        summary="Engines, their state and what they can do",
+        dependencies=operators,
+        response_model=EngineList,
+    )
     async def engines() -> JSONResponse:
         return JSONResponse({"engines": [asdict(report) for report in fleet.report()]})
 

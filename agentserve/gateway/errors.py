@@ -11,6 +11,8 @@ from scheduler.actions import Reject, RejectReason
 RETRY_AFTER = 5
 """Seconds after which a call that found no engine is worth trying again."""
 DEADLINE_EXCEEDED = "deadline_exceeded"
+METHOD_NOT_ALLOWED = "method_not_allowed"
+"""Of a route of inference, which takes POST."""
 LONGEST_ECHO = 200
 """Characters of what a client sent that an error repeats."""
 
@@ -46,6 +48,8 @@ class ApiError(Exception):
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What goes with the answer beside its body's kind and length."""
         headers = [(b"www-authenticate", b"Bearer")] if self.status == 401 else []
+        if self.code == METHOD_NOT_ALLOWED:
+            headers.append((b"allow", b"POST"))
         if self.retry_after is not None:
             headers.append((b"retry-after", b"%d" % self.retry_after))
         if self.code == DEADLINE_EXCEEDED:

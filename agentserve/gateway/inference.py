@@ -11,7 +11,7 @@ from agentserve.config import Limits
 from agentserve.gateway.call import Call
 from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.errors import RETRY_AFTER, ApiError, too_large, too_long, unknown_model
+from agentserve.gateway.errors import METHOD_NOT_ALLOWED, RETRY_AFTER, ApiError, too_large, too_long, unknown_model
 from agentserve.gateway.identity import Identity, Registrar
 from agentserve.gateway.ids import Headers
 from agentserve.gateway.protocols.openai_chat import Chat
@@ -120,7 +120,7 @@ async def read_post(scope: Scope, receive: Receive, limit: int) -> tuple[Headers
         ClientGoneError: it will never be complete.
     """
     if scope["method"] != "POST":
-        raise ApiError(405, f"{scope['method']} is not allowed here; use POST", code="method_not_allowed")
+        raise ApiError(405, f"{scope['method']} is not allowed here; use POST", code=METHOD_NOT_ALLOWED)
     headers: Headers = dict(scope["headers"])
     return headers, await read_body(receive, headers, limit)
 

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from agentserve.config import Limits
 from agentserve.engines.base import Engine, EngineError
 from agentserve.gateway.answer import BadAnswerError
-from agentserve.gateway.attempt import WholeAnswer
+from agentserve.gateway.attempt import JSON_TYPE, WholeAnswer
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.errors import ApiError, unknown_model
 from agentserve.gateway.exchange import ask
@@ -116,8 +116,8 @@ class Passthrough:
             said = body[:200].decode(errors="replace")
             raise EngineError(f"engine {engine.name}: it answered with status {reply.status}: {said}")
         if reply.status != 200:
-            body = protocol_of(path).refusal(reply.status, body, path)
-        return WholeAnswer(reply.status, reply.headers.get("content-type", "application/json"), body)
+            return WholeAnswer(reply.status, JSON_TYPE, protocol_of(path).refusal(reply.status, body, path))
+        return WholeAnswer(reply.status, reply.headers.get("content-type", JSON_TYPE), body)
 
 
 async def _watch(receive: Receive, part: Interruptible) -> None:

@@ -48,7 +48,7 @@ class WorkingSet:
             return Verdict.STOP
         room = self.limit * engine.account.capacity + engine.spec.offload_tokens
         wanted = engine.account.capacity - engine.free + view.needs(call, engine) + view.kept
-        if not call.program.served or view.kept:
+        if view.kept or not (call.program.served or view.claims):
             wanted += int(self.growth * (engine.growth + view.growth_after(call)))
         return Verdict.ADMIT if wanted <= room else Verdict.STOP
 

@@ -23,6 +23,10 @@ class Fairness(Protocol):
         """Whether the call stands behind all tenants' that are not, here and inside the engines."""
         ...
 
+    def claims(self, view: View, call: Call) -> bool:
+        """Whether the call takes what is its tenant's by right and others use, so that it need not leave them room to grow."""
+        ...
+
     def keeps(self, view: View, call: Call) -> Tokens:
         """What the call has to leave free on an engine for calls of other tenants that may come."""
         ...

@@ -9,7 +9,8 @@ after its latest call too, has a share of the memory of a model's engines, by it
 
 Who would hold more than his share goes behind all who would not, and leaves room on each engine for newcomers: so many
 of usual size, but no more than is unused by others of whom no call waits. Alone, or where all ask for all they may have,
-a tenant leaves nothing.
+a tenant leaves nothing. And while another holds more than its share, the programs of one that does not may enter where
+they fit without room for anybody's growth: what is short then is short for those behind.
 """
 
 from __future__ import annotations
@@ -41,6 +42,12 @@ class MemoryShares:
         there = _engines(view, call.model)
         claim = call.reached + view.growth_after(call) // 2 - call.program.claim
         return claimed(there, tenant) + claim > self._share(view, there, tenant)
+
+    def crowded(self, view: View, call: Call) -> bool:
+        """Whether another tenant holds more than its share."""
+        there, own = _engines(view, call.model), call.program.key.tenant
+        others = (tenant for tenant in self._here(view) if tenant != own)
+        return any(claimed(there, other) > self._share(view, there, other) for other in others)
 
     def kept(self, view: View, call: Call, newcomers: float, waiting: Container[TenantId]) -> Tokens:
         """What the call's tenant leaves free on each engine for those of whom nothing waits; 0 within its own share."""

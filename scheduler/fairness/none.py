@@ -22,5 +22,8 @@ class NoFairness:
     def behind(self, view: View, call: Call) -> bool:
         return False
 
+    def claims(self, view: View, call: Call) -> bool:
+        return False
+
     def keeps(self, view: View, call: Call) -> Tokens:
         return 0

@@ -11,14 +11,15 @@ The client is the tenant. As in the released code nothing is lifted while nobody
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
 from scheduler.fairness.memory_shares import MemoryShares
 from scheduler.listener import Listener
-from scheduler.state import Call, EngineState
-from scheduler.types import CallId, TenantId, Tokens, Usage
+from scheduler.state import Call, EngineState, Program
+from scheduler.types import CallId, Seconds, TenantId, Tokens, Usage
 from scheduler.view import View
 
 Price: TypeAlias = Callable[[TenantId], float]
@@ -48,12 +49,17 @@ class Clients:
         """Adds to the client's counter."""
         self._charged[client] = self._charged.get(client, 0.0) + amount
 
-    def wait(self, client: TenantId, call: CallId, price: Price) -> None:
-        """A call waits. A client that had none waiting gets no credit for the time it did without."""
+    def least_waiting(self, client: TenantId, price: Price) -> float:
+        """The smallest counter among other clients with calls waiting; infinite without any."""
+        others = (other for other, calls in self._waiting.items() if calls and other != client)
+        return min((self.counter(other, price) for other in others), default=math.inf)
+
+    def wait(self, client: TenantId, call: CallId, price: Price, credit: float) -> None:
+        """A call waits. A client that had none waiting gets at most so much credit for the time it did without."""
         if not self._waiting.setdefault(client, set()):
-            others = [self.counter(other, price) for other, calls in self._waiting.items() if calls]
-            if others:
-                self.charge(client, max(0.0, min(others) - self.counter(client, price)))
+            least = self.least_waiting(client, price)
+            if least < math.inf:
+                self.charge(client, max(0.0, least - credit - self.counter(client, price)))
         self._waiting[client].add(call)
 
     def run(self, client: TenantId, call: Call) -> None:
@@ -71,12 +77,17 @@ class Clients:
 class VirtualTokenCounter(Listener):
     """The tenant with the smallest counter goes first.
 
-    Output is charged as it is reported, and a prompt's estimated length is corrected when the call is answered.
+    Output is charged as it is reported, and a prompt's estimated length is corrected when the call is answered. Beside
+    what is published, KV that is held in a gap while others wait is charged: at weight 1 all of an engine's memory for a
+    second costs what the engine prefills in one. With the rest at their defaults this is the service that is shared.
 
     Attributes:
         prompt_weight: w_in, for each prompt token.
         output_weight: w_out, for each output token.
         cached_weight: what a prompt token found in the cache costs of another's price; 1 as published.
+        held_weight: what KV held in gaps costs of its price; 0 as published.
+        credit: how far behind those that wait a client may stay that had nothing waiting, in prompt tokens; 0 as
+            published. One that asks for little is then next whenever it comes, and not only in every other turn.
         reserve: how many newcomers a tenant above its share of memory leaves room for on each engine (`memory_shares`);
             0 as published: nobody has a share of memory.
     """
@@ -86,7 +97,9 @@ class VirtualTokenCounter(Listener):
 
     prompt_weight: float = 1.0
     output_weight: float = 2.0
-    cached_weight: float = 1.0
+    cached_weight: float = 0.0
+    held_weight: float = 1.0
+    credit: float = 300_000.0
     reserve: float = 2.0
     _clients: Clients = field(init=False, default_factory=Clients, repr=False, compare=False)
     _shares: MemoryShares = field(init=False, default_factory=MemoryShares, repr=False, compare=False)
@@ -95,14 +108,28 @@ class VirtualTokenCounter(Listener):
         return self._clients.counter(_client(call), self._price(view))
 
     def behind(self, view: View, call: Call) -> bool:
-        return self.reserve > 0 and self._shares.exceeds(view, call)
+        """Those above their share of memory, while others wait that were not all served more."""
+        if not self.reserve or not self._shares.exceeds(view, call):
+            return False
+        price = self._price(view)
+        return self._clients.counter(_client(call), price) >= self._clients.least_waiting(_client(call), price)
+
+    def claims(self, view: View, call: Call) -> bool:
+        return self.reserve > 0 and self._shares.crowded(view, call) and not self._shares.exceeds(view, call)
 
     def keeps(self, view: View, call: Call) -> Tokens:
         return self._shares.kept(view, call, self.reserve, self._clients.waiting) if self.reserve > 0 else 0
 
     def call_arrived(self, view: View, call: Call) -> None:
         self._shares.see(_client(call), view.now)
-        self._clients.wait(_client(call), call.id, self._price(view))
+        self._clients.wait(_client(call), call.id, self._price(view), self.credit)
+
+    def gap_ended(self, view: View, program: Program, gap: Seconds) -> None:
+        client, engine = program.key.tenant, view.engines.get(program.engine) if program.engine is not None else None
+        if engine is not None and program.member and self._clients.waiting - {client}:
+            held = program.context * gap / engine.account.capacity
+            amount = self.held_weight * held / view.prefill_seconds(engine, 1)
+            self._clients.charge(client, amount / view.weights.get(client, 1.0))
 
     def call_dispatched(self, view: View, call: Call, engine: EngineState) -> None:
         self._clients.run(_client(call), call)

@@ -51,7 +51,9 @@ FLOOD = 200
 """Programs whose rate of completion is L."""
 FAIRNESS = {
     "none": Choice("none"),
-    "published": Choice("virtual_token_counter", (("reserve", 0.0),)),
+    "published": Choice(
+        "virtual_token_counter", (("cached_weight", 1.0), ("credit", 0.0), ("held_weight", 0.0), ("reserve", 0.0))
+    ),
     "virtual_token_counter": Choice("virtual_token_counter"),
 }
 

@@ -8,6 +8,7 @@ from scheduler.fairness.memory_shares import PRESENCE
 from scheduler.gate import BEHIND
 from scheduler.log import replay
 from scheduler.policy import Choice
+from scheduler.types import CallId
 from tests.scheduler.parts import arrive
 from tests.scheduler.world import STEADY, World, spec
 
@@ -31,6 +32,14 @@ def flood(world: World) -> int:
     for number in range(30):
         arrive(world, f"p{number}", tenant="heavy")
     return len(world.running)
+
+
+def crowd(world: World) -> CallId:
+    """The light tenant asks for more until a call of it has to wait: that one."""
+    number = 0
+    while (call := arrive(world, f"more{number}", tenant="light", tokens=1000)) in world.running:
+        number += 1
+    return call
 
 
 def test_a_tenant_that_comes_back_finds_room_beside_one_that_asks_for_all() -> None:
@@ -61,22 +70,50 @@ def test_a_tenant_alone_takes_all_and_so_does_one_whose_neighbour_is_long_gone()
 
 def test_calls_above_the_share_stand_behind_inside_engines_too() -> None:
     world = visited()
+    for number in range(9):
+        call = arrive(world, f"served{number}", tenant="heavy", tokens=3000)
+        world.finish(call)
+        world.end(f"served{number}", tenant="heavy")
     flood(world)
-    heavy = [dispatch for dispatch in world.dispatches if dispatch.call.startswith("heavy")]
-    assert heavy[0].priority < BEHIND <= heavy[-1].priority
-    arrive(world, "second", tenant="light")
+    crowd(world)
+    assert world.dispatches[-1].call.startswith("light")
     assert world.dispatches[-1].priority < BEHIND
+    arrive(world, "p0", stage="next", tenant="heavy")
+    assert world.dispatches[-1].call.startswith("heavy")
+    assert world.dispatches[-1].priority >= BEHIND
 
 
-def test_who_is_below_his_share_goes_before_who_is_above_though_he_was_served_more() -> None:
+def test_who_is_below_his_share_need_not_leave_room_for_the_growth_of_who_is_above() -> None:
+    world = visited()
+    flood(world)
+    crowd(world)
+    light = sum(name.startswith("light") for name in world.running)
+    assert light >= 3, "one more than the two newcomers there is kept room for"
+
+
+def test_who_is_above_his_share_goes_first_if_he_was_served_less() -> None:
     world = World(BY_SHARES, {"a": spec(MEMORY)})
     for number in range(9):
         call = arrive(world, f"served{number}", tenant="light", tokens=3000)
         world.finish(call)
         world.end(f"served{number}", tenant="light")
     flood(world)
-    call = arrive(world, "large", tenant="light", tokens=3500)
-    assert call in world.waiting
+    call = crowd(world)
+    ended = next(name for name in world.running if name.startswith("heavy"))
+    before = len(world.dispatches)
+    world.finish(ended)
+    world.end(ended.split("/")[1], tenant="heavy")
+    assert any(each.call.startswith("heavy") for each in world.dispatches[before:])
+
+
+def test_who_is_below_his_share_goes_before_who_is_above_and_was_served_more() -> None:
+    world = visited()
+    for number in range(9):
+        call = arrive(world, f"served{number}", tenant="heavy", tokens=3000)
+        world.finish(call)
+        world.end(f"served{number}", tenant="heavy")
+    flood(world)
+    call = crowd(world)
     while call in world.waiting:
         ended = next(name for name in world.running if name.startswith("heavy"))
         before = len(world.dispatches)

@@ -26,6 +26,10 @@ def of(tenant: str, number: int = 0, *, prompt: int = 500) -> Call:
     return call
 
 
+def published() -> VirtualTokenCounter:
+    return VirtualTokenCounter(cached_weight=1.0, held_weight=0.0, credit=0.0, reserve=0.0)
+
+
 def start(fairness: VirtualTokenCounter, call: Call) -> Call:
     fairness.call_arrived(VIEW, call)
     fairness.call_dispatched(VIEW, call, ENGINE)
@@ -33,7 +37,7 @@ def start(fairness: VirtualTokenCounter, call: Call) -> Call:
 
 
 def test_a_tenant_pays_for_prompts_when_they_are_sent_and_for_output_as_it_comes() -> None:
-    fairness = VirtualTokenCounter()
+    fairness = published()
     call = of("x")
     fairness.call_arrived(VIEW, call)
     assert fairness.turn(VIEW, call) == 0.0
@@ -53,7 +57,7 @@ def test_cached_prompt_tokens_may_be_cheaper() -> None:
 
 
 def test_a_tenant_that_was_away_comes_back_level_with_the_least_served_of_those_that_wait() -> None:
-    fairness = VirtualTokenCounter()
+    fairness = published()
     start(fairness, of("x", prompt=900))
     start(fairness, of("y", prompt=700))
     for tenant in ("y", "x"):
@@ -63,8 +67,32 @@ def test_a_tenant_that_was_away_comes_back_level_with_the_least_served_of_those_
     assert fairness.turn(VIEW, newcomer) == 700.0
 
 
-def test_a_counter_is_never_lowered() -> None:
+def test_a_tenant_that_was_away_keeps_so_much_credit_and_no_more() -> None:
+    fairness = VirtualTokenCounter(credit=300.0)
+    start(fairness, of("x", prompt=900))
+    fairness.call_arrived(VIEW, of("x", 1))
+    newcomer = of("z")
+    fairness.call_arrived(VIEW, newcomer)
+    assert fairness.turn(VIEW, newcomer) == 600.0
+
+
+@pytest.mark.parametrize(("others_wait", "price"), [(True, 2.0 * 100 / 1000 * 500), (False, 0.0)])
+def test_kv_held_in_a_gap_costs_what_could_be_computed_meanwhile_if_others_wait(
+    others_wait: bool, price: float
+) -> None:
     fairness = VirtualTokenCounter()
+    engine = an_engine("a", replace(spec(1000), prefill_tokens_per_s=500.0))
+    view = a_view(engine)
+    call = of("x")
+    call.program.engine, call.program.context, call.program.member = engine.id, 100, True
+    if others_wait:
+        fairness.call_arrived(view, of("y"))
+    fairness.gap_ended(view, call.program, 2.0)
+    assert fairness.turn(view, call) == pytest.approx(price)
+
+
+def test_a_counter_is_never_lowered() -> None:
+    fairness = published()
     start(fairness, of("x", prompt=900))
     start(fairness, of("y", prompt=700))
     fairness.call_arrived(VIEW, of("y", 1))
@@ -74,7 +102,7 @@ def test_a_counter_is_never_lowered() -> None:
 
 
 def test_nothing_is_lifted_while_nobody_waits_nor_for_a_tenant_that_waits_already() -> None:
-    fairness = VirtualTokenCounter()
+    fairness = published()
     start(fairness, of("x"))
     first, second = of("y"), of("y", 1)
     fairness.call_arrived(VIEW, first)
@@ -85,7 +113,7 @@ def test_nothing_is_lifted_while_nobody_waits_nor_for_a_tenant_that_waits_alread
 
 
 def test_a_call_that_was_cancelled_in_line_costs_nothing_and_waits_no_more() -> None:
-    fairness = VirtualTokenCounter()
+    fairness = published()
     start(fairness, of("x"))
     gone = of("x", 1)
     fairness.call_arrived(VIEW, gone)

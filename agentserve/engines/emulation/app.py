@@ -199,7 +199,22 @@ class EmulatedApp:
             raise _RefusedError(404, "NotFoundError", f"The model `{body.model}` does not exist.", "model")
         if not prompt:
             raise _RefusedError(400, "BadRequestError", "The prompt is empty.", "prompt")
-        return body.output_limit or max(1, min(DEFAULT_OUTPUT, self._config.max_model_len - len(prompt)))
+        count = body.output_limit or max(1, min(DEFAULT_OUTPUT, self._config.max_model_len - len(prompt)))
+        self._check_length(len(prompt), count)
+        return count
+
+    def _check_length(self, prompt: Tokens, output: Tokens) -> None:
+        """Refuses what the context has no room for."""
+        limit = self._config.max_model_len
+        if prompt + output > limit:
+            raise _RefusedError(
+                400,
+                "BadRequestError",
+                f"This model's maximum context length is {limit} tokens. However, you requested {output} output "
+                f"tokens and your prompt contains {prompt} input tokens, for a total of {prompt + output} tokens. "
+                "Please reduce the length of the input prompt or the number of requested output tokens.",
+                "input_tokens",
+            )
 
     def _exchange(
         self, body: GenerationBody, prompt: list[bytes], answer: Answer, wire: Wire, priority: int
@@ -214,17 +229,8 @@ class EmulatedApp:
         return exchange(wire, len(prompt), outputs, fault)
 
     def _call(self, body: GenerationBody, prompt: list[bytes], answer: Answer, priority: int) -> Call:
-        output, limit = answer.tokens, self._config.max_model_len
-        if len(prompt) + len(output) > limit:
-            raise _RefusedError(
-                400,
-                "BadRequestError",
-                f"This model's maximum context length is {limit} tokens. However, you requested {len(output)} output "
-                f"tokens and your prompt contains {len(prompt)} input tokens, for a total of "
-                f"{len(prompt) + len(output)} tokens. Please reduce the length of the input prompt or the number of "
-                "requested output tokens.",
-                "input_tokens",
-            )
+        output = answer.tokens
+        self._check_length(len(prompt), len(output))
         ticket = self._ticket(body)
         return Call(
             id=uuid.uuid4().hex,
