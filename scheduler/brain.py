@@ -224,7 +224,7 @@ class Brain:
         if not pool:
             self._reject(event.call, RejectReason.UNKNOWN_MODEL, f"no engine serves model {event.model!r}")
             return True
-        if not any(engine.status is EngineStatus.UP for engine in pool):
+        if not any(engine.status is EngineStatus.UP or engine.returns for engine in pool):
             names = ", ".join(f"{engine.id} is {engine.status.value}" for engine in pool)
             self._reject(event.call, RejectReason.NO_ENGINE, f"no engine of {event.model!r} takes calls: {names}")
             return True
@@ -490,22 +490,23 @@ class Brain:
 
     def _engine_draining(self, event: events.EngineDraining) -> None:
         engine = self.engines.get(event.engine)
-        if engine is not None and engine.status is EngineStatus.UP:
+        if engine is not None and engine.status is not EngineStatus.DOWN:
             engine.status = EngineStatus.DRAINING
+            engine.returns = event.returns
             self._books.set_engine(engine)
             self._gate.strand_hopeless()
 
     def _engine_resumed(self, event: events.EngineResumed) -> None:
         engine = self.engines.get(event.engine)
         if engine is not None and engine.status is EngineStatus.DRAINING:
-            engine.status = EngineStatus.UP
+            engine.status, engine.returns = EngineStatus.UP, False
             self._books.set_engine(engine)
             self._books.roomier.add(engine.id)
 
     def _engine_down(self, event: events.EngineDown) -> None:
         engine = self.engines.get(event.engine)
         if engine is not None:
-            engine.status = EngineStatus.DOWN
+            engine.status, engine.returns = EngineStatus.DOWN, False
             self._books.empty(engine)
             self._books.set_engine(engine)
             self._gate.strand_hopeless()

@@ -199,10 +199,14 @@ class EngineUp:
 
 @dataclass(frozen=True, slots=True)
 class EngineDraining:
-    """The engine finishes what it has and takes nothing new."""
+    """The engine finishes what it has and takes nothing new.
+
+    Where it `returns`, calls that only it can take wait for it in line; else they are rejected.
+    """
 
     at: Seconds
     engine: EngineId
+    returns: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from agentserve.engines.emulation.text import TOKEN_BYTES, tokenize
 from scheduler.types import Tokens
@@ -123,6 +123,8 @@ class CompletionBody(GenerationBody):
     """`POST /v1/completions`."""
 
     prompt: str | list[TokenId]
+    logprobs: int | None = Field(default=None, ge=0)
+    return_token_ids: bool = False
 
     def tokens(self) -> list[bytes]:
         """The prompt's tokens; the client may have cut it into its own."""
@@ -255,4 +257,16 @@ class TokenizeBody(BaseModel):
     """`POST /tokenize`."""
 
     model: str = ""
-    prompt: str
+    prompt: str | None = None
+    messages: list[Message] | None = None
+
+    @model_validator(mode="after")
+    def _is_something(self) -> Self:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("either 'prompt' or 'messages' is needed")
+        return self
+
+    def cut(self) -> list[bytes]:
+        """The tokens of the text, or of the chat with the opening of its answer."""
+        segments = [segment for message in self.messages or () for segment in message.segments()]
+        return tokenize([self.prompt] if self.prompt is not None else [*segments, OPENING])
