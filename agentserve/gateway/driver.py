@@ -364,7 +364,7 @@ class Driver:
             lambda opens: self._switch(engine.name, opens=opens),
         )
         logger.info("engine %s is up: %s", engine.name, describe(spec))
-        self.handle(EngineUp(self.now(), engine.name, spec))
+        self.handle(EngineUp(self.now(), engine.name, spec, held=engine.name in self._held))
 
     def engine_down(self, engine: Engine, reason: str) -> None:
         """An engine is gone, `reason` says why; the calls it was running are ended or go elsewhere."""
@@ -378,9 +378,13 @@ class Driver:
         self.lose(engine.name)
 
     def hold(self, engine: EngineId) -> None:
-        """Gives an engine no more calls until `release` or `renew`; those that only it can take wait."""
+        """Gives an engine no more calls until `release` or `renew`; those that only it can take wait.
+
+        It may be one that has not come up yet.
+        """
         self._held.add(engine)
-        self.handle(EngineDraining(self.now(), engine, returns=True))
+        if engine in self.engines:
+            self.handle(EngineDraining(self.now(), engine, returns=True))
 
     def release(self, engine: EngineId) -> None:
         """The engine takes calls again, with the KV that it had."""
@@ -388,17 +392,24 @@ class Driver:
             self._held.remove(engine)
             self.handle(EngineResumed(self.now(), engine))
 
-    def renew(self, engine: EngineId) -> None:
-        """The engine takes calls again, and has no KV any more."""
-        self._held.discard(engine)
+    def renew(self, engine: EngineId, *, held: bool = False) -> None:
+        """The engine has no KV any more, and takes calls again unless it is `held` still."""
+        if not held:
+            self._held.discard(engine)
         if engine in self.engines:
-            self.handle(EngineUp(self.now(), engine, self.specs[engine]))
+            self.handle(EngineUp(self.now(), engine, self.specs[engine], held=held))
 
     def lose(self, engine: EngineId) -> None:
         """Takes the calls that an engine runs from it: they go elsewhere, or fail if they have begun to answer."""
         for ticket in list(self._tickets.values()):
             if ticket.dispatch is not None and ticket.dispatch.engine == engine:
                 ticket.attempt.end(Cause.LOST)
+
+    def abort(self, engine: EngineId) -> None:
+        """Ends the calls that an engine runs."""
+        for ticket in list(self._tickets.values()):
+            if ticket.dispatch is not None and ticket.dispatch.engine == engine:
+                ticket.whole.end(Cause.ABORTED)
 
     def _switch(self, engine: EngineId, *, opens: bool) -> None:
         """The engine's breaker opens or closes; of an engine that is held it decides nothing."""

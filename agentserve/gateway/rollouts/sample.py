@@ -41,7 +41,10 @@ class Order:
 class Sample:
     """A sample while it is written, and after."""
 
-    def __init__(self, driver: Driver, limits: Limits, passage: Passage, versions: Versions, identity: Identity) -> None:
+    def __init__(
+        self, driver: Driver, limits: Limits, passage: Passage, versions: Versions, identity: Identity, group: str
+    ) -> None:
+        self.group = group
         self.identity = identity
         self.ids: list[int] = []
         self.logprobs: list[float | None] = []

@@ -83,7 +83,9 @@ async def _load(engine: Engine, weights: Weights) -> None:
             case HTTPStatus.CONFLICT:
                 await asyncio.sleep(BUSY_PAUSE)
             case HTTPStatus.NOT_FOUND:
-                message = f"engine {engine.name} runs without the agentserve plugin, which loads weights and empties caches"
+                message = (
+                    f"engine {engine.name} runs without the agentserve plugin, which loads weights and empties caches"
+                )
                 raise UpdateError(message, unchanged=True)
             case _:
                 raise UpdateError(_said(reply.status, data), unchanged=_unchanged(data))
