@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
 
-from pydantic import JsonValue
-
 from agentserve.config import Limits
 from agentserve.engines.base import Engine, EngineError
 from agentserve.gateway.answer import BadAnswerError
@@ -52,7 +50,7 @@ class Group:
         self._workflow = workflow or "rollouts"
         self._parent = ProgramKey(tenant.id, parent) if parent else None
 
-    async def tokens(self, asked: Mapping[str, JsonValue]) -> list[int]:
+    async def tokens(self, asked: Mapping[str, object]) -> list[int]:
         """The tokens of a text (`prompt`) or chat (`messages`, and what vLLM's /tokenize takes with it), by an engine.
 
         Raises:

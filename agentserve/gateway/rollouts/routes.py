@@ -139,7 +139,7 @@ def _add_orders(router: APIRouter, ground_of: Callable[[str], Ground], drains: M
     operators = [Depends(operator)]
 
     @router.get("", summary="The models' versions, and what is written", dependencies=operators)
-    async def status(model: str) -> dict[str, JsonValue]:
+    async def status(model: str) -> dict[str, object]:
         return _status(ground_of(model))
 
     @router.post("/pause", summary="Begins no call of a model until it is resumed", dependencies=operators)
@@ -170,10 +170,7 @@ def _add_orders(router: APIRouter, ground_of: Callable[[str], Ground], drains: M
 
 
 async def _answer(group: Group, ground: Ground, body: GroupBody) -> JSONResponse:
-    prompt = body.prompt
-    if not isinstance(prompt, list):
-        chat = {"messages": body.messages, **({"tools": body.tools} if body.tools else {})}
-        prompt = await group.tokens({"prompt": prompt} if prompt is not None else chat)
+    prompt = body.prompt if isinstance(body.prompt, list) else await group.tokens(_text(body))
     order = Order(body.model, tuple(prompt), body.max_tokens, body.sampling)
     samples = await group.run(order, body.n, ends=not body.goes_on)
     latest = ground.versions.latest
@@ -186,6 +183,12 @@ async def _answer(group: Group, ground: Ground, body: GroupBody) -> JSONResponse
             "samples": [_shown(sample, latest) for sample in samples],
         }
     )
+
+
+def _text(body: GroupBody) -> dict[str, object]:
+    if body.prompt is not None:
+        return {"prompt": body.prompt}
+    return {"messages": body.messages, **({"tools": body.tools} if body.tools else {})}
 
 
 def _shown(sample: Sample, latest: int) -> dict[str, object]:
@@ -201,13 +204,13 @@ def _shown(sample: Sample, latest: int) -> dict[str, object]:
     }
 
 
-def _status(ground: Ground) -> dict[str, JsonValue]:
+def _status(ground: Ground) -> dict[str, object]:
     bound = ground.submitted.bound
     return {
         "model": ground.model,
         "version": ground.versions.latest,
         "engines": {engine: ground.versions.of(engine) for engine in ground.engines},
-        "broken": {**ground.broken},
+        "broken": ground.broken,
         "paused": ground.paused,
         "writing": len(ground.samples),
         "submitted": ground.submitted.samples,

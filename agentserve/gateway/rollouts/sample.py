@@ -84,13 +84,17 @@ class Sample:
             self.finish = finish
             self.cut()
 
+    def _ended(self) -> bool:
+        """Somebody has ended it meanwhile."""
+        return bool(self.finish)
+
     async def run(self, order: Order) -> None:
         """Writes it. Cancelling it aborts the call that runs."""
         broken = 0
         while not self.finish:
             reader, status, answer = await self._attempt(order)
             self._take(reader)
-            if self.finish:
+            if self._ended():
                 return
             if reader.finish:
                 self.finish = reader.finish
