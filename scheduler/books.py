@@ -42,6 +42,10 @@ class Books:
             self._up[call.model] = up
         return [engine for engine in up if engine.id not in call.failed_on] if call.failed_on else up
 
+    def comes_back(self, call: Call) -> bool:
+        """Whether an engine that might take the call drains only for a while."""
+        return any(engine.returns and engine.id not in call.failed_on for engine in self.pool(call.model))
+
     def set_engine(self, engine: EngineState) -> None:
         """Enters an engine, or a change of its status."""
         self.engines[engine.id] = engine

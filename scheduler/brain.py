@@ -234,7 +234,7 @@ class Brain:
         if not pool:
             self._reject(event.call, RejectReason.UNKNOWN_MODEL, f"no engine serves model {event.model!r}")
             return True
-        if not any(engine.status is EngineStatus.UP for engine in pool):
+        if not any(engine.status is EngineStatus.UP or engine.returns for engine in pool):
             names = ", ".join(f"{engine.id} is {engine.status.value}" for engine in pool)
             self._reject(event.call, RejectReason.NO_ENGINE, f"no engine of {event.model!r} takes calls: {names}")
             return True
@@ -498,29 +498,32 @@ class Brain:
         self.learned.stragglers.forget(event.engine)
         if former is not None:
             self._books.empty(former)
-        self._books.set_engine(EngineState(event.engine, event.spec, Account(event.spec.kv_tokens)))
+        status = EngineStatus.DRAINING if event.held else EngineStatus.UP
+        account = Account(event.spec.kv_tokens)
+        self._books.set_engine(EngineState(event.engine, event.spec, account, status, returns=event.held))
         for call in self._gate.line:
             call.failed_on = tuple(name for name in call.failed_on if name != event.engine)
         self._books.roomier.add(event.engine)
 
     def _engine_draining(self, event: events.EngineDraining) -> None:
         engine = self.engines.get(event.engine)
-        if engine is not None and engine.status is EngineStatus.UP:
+        if engine is not None and engine.status is not EngineStatus.DOWN:
             engine.status = EngineStatus.DRAINING
+            engine.returns = event.returns
             self._books.set_engine(engine)
             self._gate.strand_hopeless()
 
     def _engine_resumed(self, event: events.EngineResumed) -> None:
         engine = self.engines.get(event.engine)
         if engine is not None and engine.status is EngineStatus.DRAINING:
-            engine.status = EngineStatus.UP
+            engine.status, engine.returns = EngineStatus.UP, False
             self._books.set_engine(engine)
             self._books.roomier.add(engine.id)
 
     def _engine_down(self, event: events.EngineDown) -> None:
         engine = self.engines.get(event.engine)
         if engine is not None:
-            engine.status = EngineStatus.DOWN
+            engine.status, engine.returns = EngineStatus.DOWN, False
             self.learned.stragglers.forget(engine.id)
             self._books.empty(engine)
             self._books.set_engine(engine)

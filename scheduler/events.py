@@ -191,19 +191,27 @@ class PinReported:
 
 @dataclass(frozen=True, slots=True)
 class EngineUp:
-    """An engine is there (again), empty. A second EngineUp of the same name replaces the first."""
+    """An engine is there (again), empty. A second EngineUp of the same name replaces the first.
+
+    One that is `held` takes no calls until an `EngineResumed`, as if it drained and returned.
+    """
 
     at: Seconds
     engine: EngineId
     spec: EngineSpec
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class EngineDraining:
-    """The engine finishes what it has and takes nothing new."""
+    """The engine finishes what it has and takes nothing new.
+
+    Where it `returns`, calls that only it can take wait for it in line; else they are rejected.
+    """
 
     at: Seconds
     engine: EngineId
+    returns: bool = False
 
 
 @dataclass(frozen=True, slots=True)

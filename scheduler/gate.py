@@ -30,7 +30,10 @@ class Gate:
         """Sends a call that need not wait; puts another in line, and lets the line move if it might for this one."""
         self._judge(call)
         candidates = self._candidates(call)
-        if not candidates:
+        if not candidates and self._desk.books.comes_back(call):
+            self.line.join(call, self._desk.policies, self._desk.view)
+            self._watch(call)
+        elif not candidates:
             self._strand(call)
         elif self._is_given_up(call):
             self._refuse(call, RejectReason.TOO_LATE, _too_late(call, self._desk.now))
@@ -116,7 +119,7 @@ class Gate:
     def strand_hopeless(self) -> None:
         """An engine went away: rejects the waiting calls that no other can take."""
         for call in self.line:
-            if not self._candidates(call):
+            if not self._candidates(call) and not self._desk.books.comes_back(call):
                 self._drop(call, *_stranded(call))
 
     def _strand(self, call: Call) -> None:

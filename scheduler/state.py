@@ -141,6 +141,8 @@ class EngineState:
     spec: EngineSpec
     account: Account
     status: EngineStatus = EngineStatus.UP
+    returns: bool = False
+    """It drains, and takes calls again after that."""
     running: dict[CallId, Call] = field(default_factory=dict)
     members: dict[ProgramKey, Program] = field(default_factory=dict)
     growth: Tokens = 0

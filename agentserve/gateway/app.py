@@ -56,14 +56,15 @@ class Gateway:
         passthrough: Passthrough,
         drain: Drain,
         watching: APIRouter,
+        rollouts: APIRouter | None = None,
     ) -> None:
-        """`watching` are the routes of those who watch."""
+        """`watching` are the routes of those who watch; `rollouts` those of trainers, where the gateway is alone."""
         self.driver = fleet.driver
         self.door = door
         self.drain = drain
         self._inference = inference
         self._passthrough = passthrough
-        self.control: ASGIApp = _control_app(fleet, watching, keyed=door.ring is not None)
+        self.control: ASGIApp = _control_app(fleet, watching, rollouts, keyed=door.ring is not None)
         self.elsewhere: Elsewhere | None = None
         """Who asks the gateway with the brain, where gateways share one."""
 
@@ -120,11 +121,13 @@ class _Control(FastAPI):
         return super().openapi()
 
 
-def _control_app(fleet: Fleet, watching: APIRouter, *, keyed: bool) -> FastAPI:
+def _control_app(fleet: Fleet, watching: APIRouter, rollouts: APIRouter | None, *, keyed: bool) -> FastAPI:
     app = _Control(fleet, keyed=keyed)
     app.include_router(control_routes(fleet), responses=REFUSED)
     app.include_router(watching, dependencies=[Depends(operator)], responses=REFUSED)
     app.include_router(site.site_routes())
+    if rollouts is not None:
+        app.include_router(rollouts, responses=REFUSED)
 
     @app.exception_handler(ApiError)
     async def api_error(request: Request, error: ApiError) -> Response:

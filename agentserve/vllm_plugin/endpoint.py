@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import State
 from starlette.requests import Request
 
-from agentserve.vllm_plugin import metrics
+from agentserve.vllm_plugin import metrics, weights
 from agentserve.vllm_plugin.compat import vllm_version
 from agentserve.vllm_plugin.control import METHOD, Message, parse_message
 from agentserve.vllm_plugin.environment import PLUGIN
@@ -57,6 +57,7 @@ class AgentservePlugin:
         """Registers the routes."""
         app.add_api_route("/agentserve/v1/pins", self._set_pins, methods=["POST"], response_model=None)
         app.add_api_route("/agentserve/v1/pins", self._get_pins, methods=["GET"], response_model=None)
+        app.add_api_route("/agentserve/v1/weights", self._load_weights, methods=["POST"], response_model=None)
         app.add_api_route("/agentserve/v1/plugin", self._describe, methods=["GET"], response_model=None)
         app.add_api_route("/agentserve/v1/metrics", self._metrics, methods=["GET"], response_model=None)
 
@@ -66,19 +67,31 @@ class AgentservePlugin:
             self._core = engine_client.engine_core
 
     async def _set_pins(self, request: Request) -> Response:
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                return _error(413, f"the body has more than {MAX_BODY} bytes; send fewer pins at a time")
+        body = await _body(request)
+        if body is None:
+            return _error(413, f"the body has more than {MAX_BODY} bytes; send fewer pins at a time")
         try:
-            message = parse_message(bytes(body))
+            message = parse_message(body)
             self._epochs.admit(request.headers.get(HEADER))
         except ValueError as error:
             return _error(400, str(error))
         except StaleError as error:
             return _error(409, str(error))
         return await self._answer(message)
+
+    async def _load_weights(self, request: Request) -> Response:
+        """200 when they are loaded, 409 while requests are unfinished, 422 where they cannot be loaded."""
+        if self._core is None:
+            return _without_scheduler()
+        body = await _body(request)
+        if body is None:
+            return _error(413, f"the body has more than {MAX_BODY} bytes")
+        try:
+            order = weights.parse_weights(body)
+        except weights.BadWeightsError as error:
+            return _error(400, str(error))
+        result = json.loads(await self._core.call_utility_async(weights.METHOD, order.to_json()))
+        return JSONResponse(result, status_code=409 if "busy" in result else 422 if "error" in result else 200)
 
     async def _get_pins(self, request: Request) -> Response:
         since = request.query_params.get("since")
@@ -106,6 +119,16 @@ class AgentservePlugin:
 
     async def _ask(self, core: EngineCoreClient, message: Message) -> str:
         return await core.call_utility_async(METHOD, message.to_json())
+
+
+async def _body(request: Request) -> bytes | None:
+    """The whole body; None if it is longer than `MAX_BODY`."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            return None
+    return bytes(body)
 
 
 def _without_scheduler() -> Response:

@@ -15,7 +15,7 @@ from vllm.v1.engine.core import EngineCore
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
-from agentserve.vllm_plugin import control
+from agentserve.vllm_plugin import control, weights
 from agentserve.vllm_plugin.compat import require_supported, vllm_version
 from agentserve.vllm_plugin.context import context_of
 from agentserve.vllm_plugin.environment import guard_enabled
@@ -152,6 +152,7 @@ def make_scheduler(vllm_config: VllmConfig, **kwargs: object) -> RetainingSchedu
     """
     require_supported(vllm_version())
     EngineCore.agentserve_control = control.serve
+    EngineCore.agentserve_weights = weights.load
     wants_async = vllm_config.scheduler_config.async_scheduling
     scheduler = AsyncRetainingScheduler if wants_async else RetainingScheduler
     return scheduler(vllm_config=vllm_config, **kwargs)

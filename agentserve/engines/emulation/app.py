@@ -26,17 +26,19 @@ from agentserve.engines.emulation.bodies import (
     MessagesBody,
     ResponsesBody,
     TokenizeBody,
+    TokenizeChatBody,
 )
 from agentserve.engines.emulation.clock import EngineClock
 from agentserve.engines.emulation.exchange import StreamedExchange, WholeExchange
 from agentserve.engines.emulation.faults import Fault, Garbage, ServerError
 from agentserve.engines.emulation.pins import PinRoutes
-from agentserve.engines.emulation.text import TOKEN_BYTES, extents, tokenize
+from agentserve.engines.emulation.text import TOKEN_BYTES, extents
 from agentserve.engines.emulation.wires.base import Json, Wire
 from agentserve.engines.emulation.wires.completions import ChatWire, CompletionWire
 from agentserve.engines.emulation.wires.messages import MessagesWire
 from agentserve.engines.emulation.wires.responses import ResponsesWire
 from agentserve.vllm_plugin.ticket import BadValueError, Ticket, parse_tail, parse_ticket
+from agentserve.vllm_plugin.weights import BadWeightsError, parse_weights
 from scheduler.types import Tokens
 from simulator.engine import EngineConfig
 from simulator.request import Request as Call
@@ -75,6 +77,8 @@ class EmulatedApp:
         self._engine = clock.engine
         self._fault = fault
         self._pins = PinRoutes(clock)
+        self._weights = 0
+        """The version of the weights that it pretends to have: with others it writes other words."""
         self._responses: OrderedDict[str, list[bytes]] = OrderedDict()
         """The contexts that responses ended with, by id."""
         self.asgi = Starlette(
@@ -84,6 +88,7 @@ class EmulatedApp:
                 Route("/metrics", self._metrics),
                 Route("/tokenize", self._tokenize, methods=["POST"]),
                 Route("/detokenize", self._detokenize, methods=["POST"]),
+                Route("/agentserve/v1/weights", self._load_weights, methods=["POST"]),
                 Route("/v1/models", self._models),
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
                 Route("/v1/completions", self._complete, methods=["POST"]),
@@ -132,8 +137,9 @@ class EmulatedApp:
         return PlainTextResponse("".join(typed), media_type="text/plain; version=0.0.4")
 
     async def _tokenize(self, request: Request) -> Response:
-        body = await _read(request, TokenizeBody)
-        tokens = [int.from_bytes(token) for token in tokenize([body.prompt])]
+        is_chat = b'"messages"' in await request.body()
+        body = await _read(request, TokenizeChatBody) if is_chat else await _read(request, TokenizeBody)
+        tokens = [int.from_bytes(token) for token in body.cut()]
         return JSONResponse({"count": len(tokens), "max_model_len": self._config.max_model_len, "tokens": tokens})
 
     async def _detokenize(self, request: Request) -> Response:
@@ -145,16 +151,30 @@ class EmulatedApp:
         body = await _read(request, ChatBody)
         prompt = body.tokens()
         answer = self._answer(body, prompt, body.required_tool)
-        told = likelihood.of_answer(answer.pieces, _seed(body, prompt), body.top_logprobs) if body.logprobs else None
+        told = (
+            likelihood.of_answer(answer.pieces, self._seed(body, prompt), body.top_logprobs) if body.logprobs else None
+        )
         scored = None if body.prompt_logprobs is None else likelihood.of_prompt(prompt, self._tail(body))
         wire = ChatWire(self._model, answer, include_usage=body.include_usage, told=told, scored=scored)
         return self._exchange(body, prompt, answer, wire, body.priority)
+
+    async def _load_weights(self, request: Request) -> Response:
+        try:
+            order = parse_weights(await request.body())
+        except BadWeightsError as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
+        if unfinished := self._engine.running + self._engine.waiting:
+            return JSONResponse({"busy": unfinished}, status_code=409)
+        self._weights = order.version
+        return JSONResponse({"version": order.version})
 
     async def _complete(self, request: Request) -> Response:
         body = await _read(request, CompletionBody)
         prompt = body.tokens()
         answer = self._answer(body, prompt, None)
-        wire = CompletionWire(self._model, answer, include_usage=body.include_usage)
+        told = None if body.logprobs is None else likelihood.of_answer(answer.pieces, self._seed(body, prompt), 0)
+        ids = [int.from_bytes(token) for token in prompt] if body.return_token_ids else None
+        wire = CompletionWire(self._model, answer, include_usage=body.include_usage, told=told, prompt=ids)
         return self._exchange(body, prompt, answer, wire, body.priority)
 
     async def _respond(self, request: Request) -> Response:
@@ -190,8 +210,11 @@ class EmulatedApp:
         return self._responses[response]
 
     def _answer(self, body: GenerationBody, prompt: list[bytes], tool: str | None) -> Answer:
-        count, seed = self._output(body, prompt), _seed(body, prompt)
+        count, seed = self._output(body, prompt), self._seed(body, prompt)
         return answers.words(count, seed) if tool is None else answers.call(tool, count, seed)
+
+    def _seed(self, body: GenerationBody, prompt: list[bytes]) -> str:
+        return f"{body.seed} {extents(prompt, len(prompt), self._weights)}"
 
     def _output(self, body: GenerationBody, prompt: list[bytes]) -> Tokens:
         """How many tokens to answer."""
@@ -236,7 +259,7 @@ class EmulatedApp:
             id=uuid.uuid4().hex,
             prompt_tokens=len(prompt),
             output_tokens=len(output),
-            content=extents([*prompt, *output], self._config.block_size),
+            content=extents([*prompt, *output], self._config.block_size, self._weights),
             priority=priority,
             program=ticket.program if ticket else "",
             rank=int(ticket.rank) if ticket and math.isfinite(ticket.rank) else None,
@@ -264,10 +287,6 @@ def _priority(request: Request) -> int:
         return int(request.headers.get("x-vllm-priority", "0"))
     except ValueError:
         return 0
-
-
-def _seed(body: GenerationBody, prompt: list[bytes]) -> str:
-    return f"{body.seed} {extents(prompt, len(prompt))}"
 
 
 async def _read(request: Request, shape: type[_Body]) -> _Body:

@@ -123,6 +123,8 @@ class CompletionBody(GenerationBody):
     """`POST /v1/completions`."""
 
     prompt: str | list[TokenId]
+    logprobs: int | None = Field(default=None, ge=0)
+    return_token_ids: bool = False
 
     def tokens(self) -> list[bytes]:
         """The prompt's tokens; the client may have cut it into its own."""
@@ -252,7 +254,22 @@ class DetokenizeBody(BaseModel):
 
 
 class TokenizeBody(BaseModel):
-    """`POST /tokenize`."""
+    """`POST /tokenize` of a text."""
 
     model: str = ""
     prompt: str
+
+    def cut(self) -> list[bytes]:
+        """Its tokens."""
+        return tokenize([self.prompt])
+
+
+class TokenizeChatBody(BaseModel):
+    """`POST /tokenize` of a chat."""
+
+    model: str = ""
+    messages: list[Message] = Field(min_length=1)
+
+    def cut(self) -> list[bytes]:
+        """Its tokens, with the opening of its answer."""
+        return tokenize([*(segment for message in self.messages for segment in message.segments()), OPENING])

@@ -28,15 +28,17 @@ def tokenize(segments: Iterable[str]) -> list[bytes]:
     return [data[start : start + TOKEN_BYTES] for data in encoded for start in range(0, len(data), TOKEN_BYTES)]
 
 
-def extents(tokens: Sequence[bytes], size: Tokens) -> tuple[Extent, ...]:
-    """The content of a text, in chunks of `size` tokens: two texts share the chunks that are equal."""
+def extents(tokens: Sequence[bytes], size: Tokens, weights: int = 0) -> tuple[Extent, ...]:
+    """The content of a text, in chunks of `size` tokens: two texts share the chunks that are equal, if the same weights
+    read them.
+    """
     chunks = (tokens[start : start + size] for start in range(0, len(tokens), size))
-    return tuple(Extent(_fingerprint(chunk), len(chunk)) for chunk in chunks)
+    return tuple(Extent(_fingerprint(chunk, weights), len(chunk)) for chunk in chunks)
 
 
-def _fingerprint(tokens: Sequence[bytes]) -> int:
+def _fingerprint(tokens: Sequence[bytes], weights: int) -> int:
     text = b"".join(token.ljust(TOKEN_BYTES + 1, b"\0") for token in tokens)
-    return int.from_bytes(blake2b(text, digest_size=8).digest())
+    return int.from_bytes(blake2b(text, digest_size=8, salt=weights.to_bytes(8)).digest())
 
 
 def filler(count: Tokens, seed: str) -> list[str]:

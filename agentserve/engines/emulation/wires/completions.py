@@ -47,20 +47,43 @@ class _Envelope:
 
 
 class CompletionWire(_Envelope):
-    """Plain completions."""
+    """Plain completions. `told` are the log-probabilities of the answer's tokens; with `prompt`, the prompt's token ids, those
+    of both are told.
+    """
 
-    def __init__(self, model: str, answer: Answer, *, include_usage: bool = False) -> None:
+    def __init__(
+        self,
+        model: str,
+        answer: Answer,
+        *,
+        include_usage: bool = False,
+        told: Sequence[Json] | None = None,
+        prompt: list[int] | None = None,
+    ) -> None:
         super().__init__(model, answer, f"cmpl-{uuid.uuid4().hex}", include_usage)
+        self._told = told
+        self._prompt = prompt
 
     def token(self, index: int) -> list[bytes]:
         """One chunk a token."""
         finish = "length" if self._ends(index) else None
-        choice: Json = {"index": 0, "text": self.answer.pieces[index], "logprobs": None, "finish_reason": finish}
+        choice = self._choice(index, index + 1, finish, with_prompt=index == 0)
         return [event(self._wrap("text_completion", [choice]))]
+
+    def _choice(self, start: int, end: int, finish: str | None, *, with_prompt: bool) -> Json:
+        pieces = self.answer.pieces[start:end]
+        choice: Json = {"index": 0, "text": "".join(pieces), "logprobs": None, "finish_reason": finish}
+        if self._told is not None:
+            told = self._told[start:end]
+            choice["logprobs"] = {"tokens": [*pieces], "token_logprobs": [entry["logprob"] for entry in told]}
+        if self._prompt is not None:
+            choice["token_ids"] = [int.from_bytes(piece.encode()) for piece in pieces]
+            choice["prompt_token_ids"] = [*self._prompt] if with_prompt else None
+        return choice
 
     def whole(self, spent: Usage) -> Json:
         """The answer in one piece."""
-        choice: Json = {"index": 0, "text": self.answer.text, "logprobs": None, "finish_reason": "length"}
+        choice = self._choice(0, len(self.answer.pieces), "length", with_prompt=True)
         return self._wrap("text_completion", [choice], usage=_usage(spent))
 
     def closing(self, spent: Usage) -> list[bytes]:
