@@ -49,8 +49,8 @@ bench: setup ## the benchmarks whose results are in docs/results/ (over two hour
 soak: setup ## ten minutes of mixed traffic with disconnects, engines that die and garbage (SECONDS=600)
 	$(BIN)/python -m tests.benchmarks.soak --seconds $(or $(SECONDS),600)
 
-chaos: setup ## kills the gateway with the brain twenty times under load, with a real Redis (KILLS=20, SEED=1)
-	$(BIN)/python -m tests.benchmarks.failover --kills $(or $(KILLS),20) --seed $(or $(SEED),1)
+chaos: setup ## kills the gateway with the brain twenty times under load, with a real Redis (SCENARIO=kill|outage|cut|engine, TIMES=20, SEED=1)
+	$(BIN)/python -m tests.benchmarks.chaos --scenario $(or $(SCENARIO),kill) --times $(or $(TIMES),20) --seed $(or $(SEED),1)
 
 fuzz: setup ## some ten minutes of strange bodies, headers and streams for the splicer, the scanners and the identity resolver
 	$(BIN)/python -m pytest tests/gateway/test_fuzz.py --hypothesis-profile=fuzz
