@@ -43,6 +43,7 @@ from scheduler.events import (
     DispatchFailed,
     Event,
     HintGiven,
+    Prewarmed,
     ProgramEnded,
     TenantChanged,
     ToolEnded,
@@ -70,6 +71,7 @@ OF_CALLS = (
     ToolEnded,
     HintGiven,
     ProgramEnded,
+    Prewarmed,
 )
 """Events that a gateway passes on. Engines are watched for the brain by the gateway that has it."""
 
@@ -230,7 +232,9 @@ class Member(Watcher):
         self._last = lease.epoch, brain
         driver = self._driver
         journal = Journal(self._store, lease, brain)
-        term = self._term = Term(lease, self._section.lease, brain, driver, journal, self._too_late)
+        term = self._term = Term(
+            lease, self._section.lease, brain, driver, journal, self._too_late, lambda: tuple(self._links)
+        )
         term.renewed(renewed)
         driver.brain, driver.take, driver.epoch, driver.standing = brain, term.take, lease.epoch, "here"
         logger.info("this gateway has the brain, epoch %d: %d programs", lease.epoch, len(brain.programs))

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from agentserve.config import Config, EngineSection
+from agentserve.discovery.section import Entry
 from agentserve.engines.attached import AttachedEngine
 from agentserve.engines.in_process import InProcessEngine
 from agentserve.engines.launched import LaunchedEngine
@@ -31,3 +32,9 @@ def _build(section: EngineSection, model: str, logs: Path) -> AttachedEngine:
         return InProcessEngine(name, section.emulated, model)
     known = Known(model, kv_tokens=section.kv_tokens, priority=section.priority)
     return AttachedEngine(name, section.url or "", known)
+
+
+def build_listed(entry: Entry) -> AttachedEngine:
+    """An engine that was discovered."""
+    known = Known(entry.model, kv_tokens=entry.kv_tokens, priority=entry.priority, speed=entry.speed)
+    return AttachedEngine(EngineId(entry.name), entry.url, known)

@@ -56,12 +56,15 @@ class Gateway:
         watching: APIRouter,
     ) -> None:
         """`watching` are the routes of those who watch."""
+        self.fleet = fleet
         self.driver = fleet.driver
         self.door = door
         self.drain = drain
         self._inference = inference
         self._passthrough = passthrough
-        self.control: ASGIApp = _control_app(fleet, watching)
+        app = _control_app(fleet, watching)
+        self.add_control = app.include_router
+        self.control: ASGIApp = app
         self.elsewhere: Elsewhere | None = None
         """Who asks the gateway with the brain, where gateways share one."""
 

@@ -18,8 +18,12 @@ from agentserve.config import Config
 from agentserve.dashboard.feed import Feed
 from agentserve.dashboard.routes import watching_routes
 from agentserve.dashboard.stories import Stories
-from agentserve.engines.factory import build_engines, default_logs
-from agentserve.engines.supervise import Supervised, Supervisor
+from agentserve.discovery.enlisting import Enlisting
+from agentserve.discovery.registry import RegistrySource
+from agentserve.discovery.routes import registration_routes
+from agentserve.discovery.sources import build_sources
+from agentserve.engines.factory import build_engines, build_listed, default_logs
+from agentserve.engines.supervise import Supervised
 from agentserve.gateway.app import Gateway
 from agentserve.gateway.calllines import CallLines
 from agentserve.gateway.chain import Chain
@@ -33,6 +37,7 @@ from agentserve.gateway.ledger import Ledger, Price
 from agentserve.gateway.lives import Lives
 from agentserve.gateway.metrics import Metrics
 from agentserve.gateway.passthrough import Passthrough
+from agentserve.gateway.prewarm import Prewarmer
 from agentserve.gateway.recorder import Recorder, RecordingError
 from agentserve.gateway.state import StateError, keep_state, load_memory, load_state, save_state
 from agentserve.gateway.tenants.door import Door, keep_keys
@@ -46,8 +51,10 @@ from agentserve.gateway.virtual.model import VirtualModel
 from agentserve.gateway.virtual.scoring import Scoring
 from agentserve.state import open_store
 from agentserve.state.base import Store, StoreError
+from agentserve.state.memory import MemoryStore
 from scheduler.brain import Brain
 from scheduler.events import TenantChanged
+from scheduler.types import EngineId
 
 CLOSING = 5
 """Seconds that connections have to close when nothing runs on them any more, or nothing may."""
@@ -171,17 +178,19 @@ async def gateway(
     for event in tenants():
         driver.handle(event)
     door = Door(roster, load_keys(config.keys) if config.keys else None)
-    pools: dict[str, list[Supervised]] = {}
-    for (pool, _), engine in zip(config.engines, engines, strict=True):
-        pools.setdefault(pool.model, []).append(engine)
-    names = {model: [engine.name for engine in pool] for model, pool in pools.items()}
-    scoring = Scoring(driver, {each.target: names[each.target] for each in config.virtual if each.target})
-    supervisors = {engine.name: Supervisor(engine, scoring, logger.info) for engine in engines}
+    scored: dict[str, list[EngineId]] = {}
+    scoring = Scoring(driver, scored)
+    fleet = Fleet([pool.model for pool in config.pools], driver, scoring, ledger)
+    scored.update({each.target: fleet.names[each.target] for each in config.virtual if each.target})
     virtual = virtual_models(config, scoring)
-    fleet = Fleet(pools, driver, supervisors, ledger, list(virtual))
+    fleet.models += tuple(virtual)
+    names = fleet.names
+    for (pool, _), engine in zip(config.engines, engines, strict=True):
+        fleet.join(pool.model, engine)
     driver.metrics.registry.register(Gauges(fleet))
     chain = Chain()
-    tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors.values()]
+    tasks: list[asyncio.Task[None]] = []
+    prewarmer = Prewarmer(driver) if config.discovery is not None else None
     member = recall = None
     if store is not None:
         member = Member(store, config, driver, lives.calls.values, names, tenants)
@@ -189,6 +198,12 @@ async def gateway(
         shared = Shared(store, member.name, roster, chain)
         recall = shared.find
         tasks += [asyncio.create_task(member.run()), asyncio.create_task(shared.keep())]
+    registry = None
+    if config.discovery is not None:
+        registry = RegistrySource(store or MemoryStore()) if config.discovery.http else None
+        sources = build_sources(config.discovery, registry)
+        enlisting = Enlisting(sources, fleet, build_listed, config.discovery.drain)
+        tasks.append(asyncio.create_task(enlisting.run()))
     if config.state is not None:
         load_memory(config.state, chain, roster)
         tasks.append(asyncio.create_task(keep_state(config.state, brain.learned, chain, roster)))
@@ -209,6 +224,7 @@ async def gateway(
             driver, names, config.limits, chain, virtual, keyed=config.keys is not None, recall=recall
         )
         app = Gateway(fleet, door, inference, Passthrough(driver, names, config.limits), drain, watching)
+        app.add_control(registration_routes(registry, fleet))
         if member is not None:
             member.attach(app.control, roster.of)
             app.elsewhere = member.ask
@@ -217,6 +233,9 @@ async def gateway(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await fleet.close()
+        if prewarmer is not None:
+            await prewarmer.close()
         scoring.close()
         driver.close()
         opened.close()
