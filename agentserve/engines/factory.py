@@ -21,10 +21,11 @@ def default_logs() -> Path:
 
 def build_engines(config: Config, logs: Path) -> list[AttachedEngine]:
     """All engines of all pools, in the order of the file; none is started."""
-    return [_build(engine, pool.model, logs) for pool, engine in config.engines]
+    return [build_engine(engine, pool.model, logs) for pool, engine in config.engines]
 
 
-def _build(section: EngineSection, model: str, logs: Path) -> AttachedEngine:
+def build_engine(section: EngineSection, model: str, logs: Path) -> AttachedEngine:
+    """One engine of the pool `model`; it is not started."""
     name = EngineId(section.name)
     if section.launch is not None:
         return LaunchedEngine(name, section.launch, model, logs / f"{section.name}.log")

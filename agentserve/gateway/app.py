@@ -65,6 +65,8 @@ class Gateway:
         app = _control_app(fleet, watching)
         self.add_control = app.include_router
         self.control: ASGIApp = app
+        self.hang_up: Callable[[], None] = lambda: None
+        """What SIGHUP does."""
         self.elsewhere: Elsewhere | None = None
         """Who asks the gateway with the brain, where gateways share one."""
 

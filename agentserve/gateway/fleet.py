@@ -55,6 +55,18 @@ class Fleet:
         self._labels: dict[EngineId, Mapping[str, str]] = {}
         self._tasks: dict[EngineId, asyncio.Task[None]] = {}
 
+    def add_pool(self, model: str) -> None:
+        """There may be engines for that name from now on."""
+        if model not in self.pools:
+            self.pools[model], self.names[model] = [], []
+            self.models = (*self.models, model)
+
+    def remove_pool(self, model: str) -> None:
+        """Clients may not use that name any more. Its engines have left."""
+        if not self.pools.get(model, [model]):
+            del self.pools[model], self.names[model]
+            self.models = tuple(name for name in self.models if name != model)
+
     def join(self, model: str, engine: Supervised, labels: Mapping[str, str] = NO_LABELS) -> None:
         """An engine joins a pool: it is brought up, and looked after from now on."""
         self.pools[model].append(engine)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 
 import uvicorn
@@ -14,7 +15,7 @@ import uvloop
 
 from agentserve.cell.member import Member
 from agentserve.cell.shared import Shared
-from agentserve.config import Config
+from agentserve.config import Config, EngineSection
 from agentserve.dashboard.feed import Feed
 from agentserve.dashboard.routes import watching_routes
 from agentserve.dashboard.stories import Stories
@@ -22,7 +23,7 @@ from agentserve.discovery.enlisting import Enlisting
 from agentserve.discovery.registry import RegistrySource
 from agentserve.discovery.routes import registration_routes
 from agentserve.discovery.sources import build_sources
-from agentserve.engines.factory import build_engines, build_listed, default_logs
+from agentserve.engines.factory import build_engine, build_engines, build_listed, default_logs
 from agentserve.engines.supervise import Supervised
 from agentserve.gateway.app import Gateway
 from agentserve.gateway.calllines import CallLines
@@ -39,6 +40,7 @@ from agentserve.gateway.metrics import Metrics
 from agentserve.gateway.passthrough import Passthrough
 from agentserve.gateway.prewarm import Prewarmer
 from agentserve.gateway.recorder import Recorder, RecordingError
+from agentserve.gateway.reload import Reloader, reload_routes, reloads_on_hang_up
 from agentserve.gateway.state import StateError, keep_state, load_memory, load_state, save_state
 from agentserve.gateway.tenants.door import Door, keep_keys
 from agentserve.gateway.tenants.keys import KeysError, load_keys
@@ -68,8 +70,11 @@ BACKLOG = 2048
 logger = logging.getLogger(__name__)
 
 
-def run(config: Config, listener: socket.socket | None = None) -> int:
-    """Serves until interrupted, on a socket that listens already if there is one. Returns the process's exit code: 0, or 2 for what its user has to mend."""
+def run(config: Config, listener: socket.socket | None = None, read: Callable[[], Config] | None = None) -> int:
+    """Serves until interrupted, on a socket that listens already if there is one. `read` reads the configuration again.
+
+    Returns the process's exit code: 0, or 2 for what its user has to mend.
+    """
     try:
         brain = Brain(
             config.policy,
@@ -84,7 +89,7 @@ def run(config: Config, listener: socket.socket | None = None) -> int:
         return 2
     try:
         with listener:
-            uvloop.run(_serve(config, brain, listener))
+            uvloop.run(_serve(config, brain, listener, read))
     except KeyboardInterrupt:
         pass
     except (RecordingError, StoreError, TracingError, TuningError) as error:
@@ -113,8 +118,12 @@ def listen(config: Config) -> socket.socket:
     return listener
 
 
-async def _serve(config: Config, brain: Brain, listener: socket.socket) -> None:
-    async with gateway(config, brain, build_engines(config, default_logs())) as app:
+async def _serve(
+    config: Config, brain: Brain, listener: socket.socket, read: Callable[[], Config] | None = None
+) -> None:
+    async with gateway(config, brain, build_engines(config, default_logs()), read=read) as app:
+        if read is not None and reloads_on_hang_up():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.hang_up)
         _spare_garbage_collection()
         logger.info("listening on http%s://%s, policy %s", "s" if config.tls else "", config.listen, brain.policy.name)
         await http_server(config, app).serve(sockets=[listener])
@@ -150,13 +159,24 @@ def virtual_models(config: Config, scoring: Scoring) -> dict[str, VirtualModel]:
     return {each.model: VirtualModel(each.model, each.spec, each.extraction, scoring) for each in config.virtual}
 
 
+def build_anew(section: EngineSection, model: str) -> Supervised:
+    """An engine that comes with a configuration that was read again."""
+    return build_engine(section, model, default_logs())
+
+
 @asynccontextmanager
 async def gateway(
-    config: Config, brain: Brain, engines: Sequence[Supervised], store: Store | None = None
+    config: Config,
+    brain: Brain,
+    engines: Sequence[Supervised],
+    store: Store | None = None,
+    read: Callable[[], Config] | None = None,
+    build: Callable[[EngineSection, str], Supervised] = build_anew,
 ) -> AsyncIterator[Gateway]:
     """The application with its engines being looked after; on leaving, engines stop and what was learned is saved.
 
-    `engines` are those of `config`, in its order; `store` takes the place of the one that it names.
+    `engines` are those of `config`, in its order; `store` takes the place of the one that it names. `read` reads the
+    configuration again, and `build` makes the engines that come with it.
     """
     log = EventLog(config.event_log, brain) if config.event_log else None
     metrics = Metrics()
@@ -198,6 +218,11 @@ async def gateway(
         shared = Shared(store, member.name, roster, chain)
         recall = shared.find
         tasks += [asyncio.create_task(member.run()), asyncio.create_task(shared.keep())]
+    reloader = Reloader(config, read, driver, fleet, roster, build)
+    if member is not None:
+        reloader.told.append(member.take_up)
+        member.reload = reloader.on_signal
+        reloader.spread = member.spread
     registry = None
     if config.discovery is not None:
         registry = RegistrySource(store or MemoryStore()) if config.discovery.http else None
@@ -225,6 +250,8 @@ async def gateway(
         )
         app = Gateway(fleet, door, inference, Passthrough(driver, names, config.limits), drain, watching)
         app.add_control(registration_routes(registry, fleet))
+        app.add_control(reload_routes(reloader))
+        app.hang_up = reloader.on_signal
         if member is not None:
             member.attach(app.control, roster.of)
             app.elsewhere = member.ask
@@ -233,6 +260,7 @@ async def gateway(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await reloader.close()
         await fleet.close()
         if prewarmer is not None:
             await prewarmer.close()
