@@ -56,7 +56,7 @@ from agentserve.state.base import Store, StoreError
 from agentserve.state.memory import MemoryStore
 from scheduler.brain import Brain
 from scheduler.events import TenantChanged
-from scheduler.types import EngineId
+from scheduler.types import EngineId, Seconds
 
 CLOSING = 5
 """Seconds that connections have to close when nothing runs on them any more, or nothing may."""
@@ -154,6 +154,15 @@ def _spare_garbage_collection() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
+async def _opened(store: Store) -> Seconds:
+    """The store's clock. One that cannot be used is closed: an event loop does not end with connections of its own."""
+    try:
+        return await store.open()
+    except StoreError:
+        await store.close()
+        raise
+
+
 def virtual_models(config: Config, scoring: Scoring) -> dict[str, VirtualModel]:
     """The virtual models of a configuration, by name."""
     return {each.model: VirtualModel(each.model, each.spec, each.extraction, scoring) for each in config.virtual}
@@ -189,7 +198,7 @@ async def gateway(
     records = [*([log.record] if log else ()), lives.record]
     if store is None and config.store is not None:
         store = open_store(config.store)
-    clock = await store.open() if store else 0.0
+    clock = await _opened(store) if store else 0.0
     driver = Driver(brain, metrics, records, config.workflows, config.faults, clock)
 
     def tenants() -> list[TenantChanged]:
