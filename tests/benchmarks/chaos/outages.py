@@ -6,8 +6,8 @@ import asyncio
 import random
 import time
 
-from tests.benchmarks.chaos.kills import decided, under_way
-from tests.benchmarks.chaos.load import Load
+from tests.benchmarks.chaos.kills import UNDER_WAY_S, decided, under_way
+from tests.benchmarks.chaos.load import Attempt, Load
 from tests.benchmarks.chaos.tally import Tally
 from tests.cell.cluster import Cluster
 
@@ -26,30 +26,37 @@ async def outage(found: Cluster, load: Load, tally: Tally, rng: random.Random, s
         await asyncio.to_thread(gateway.until, "none")
     alone = time.monotonic()
     await asyncio.sleep(max(0.0, gone + seconds - alone))
+    while not served(load, alone) and time.monotonic() < alone + UNDER_WAY_S:  # noqa: ASYNC110 - clients tell nobody
+        await asyncio.sleep(0.05)
     back = time.monotonic()
-    check_brainless(load, tally, alone, back)
+    check_brainless(load, tally, alone)
     if kind == "wiped":
         found.redis.wipe()
     await asyncio.to_thread(found.redis.thaw if kind == "stopped" else found.redis.start)
     took = await decided(load, rng.choice(found.gateways)) - back
     tally.recovery_s.append(round(took, 3))
     tally.did(
-        f"{len(tally.recovery_s)}: the store {kind} for {seconds:g} s with {tally.under_way[-1]} streams under way;"
+        f"{len(tally.recovery_s)}: the store {kind} for {back - gone:.1f} s with {tally.under_way[-1]} streams under way;"
         f" no gateway had a brain after {alone - gone:.2f} s, and one decided {took:.2f} s after its return"
     )
     await asyncio.to_thread(found.settle)
     await check_known(found, load, tally, before)
 
 
-def check_brainless(load: Load, tally: Tally, alone: float, back: float) -> None:
-    """Calls went on, each said to be forwarded."""
-    begun = [attempt for attempt in load.attempts if alone < attempt.began < back and attempt.first is not None]
-    if not begun:
+def served(load: Load, alone: float) -> list[Attempt]:
+    """Calls that began when no gateway had a brain any more, and whose answers have begun."""
+    return [attempt for attempt in load.attempts if attempt.began > alone and attempt.first is not None]
+
+
+def check_brainless(load: Load, tally: Tally, alone: float) -> None:
+    """Calls went on, each said to be forwarded. The store is still away."""
+    calls = served(load, alone)
+    if not calls:
         tally.wrong.append("no call was served while the store was away")
-    for attempt in begun:
-        if attempt.first is not None and attempt.first < back and attempt.why != "forwarded":
+    for attempt in calls:
+        if attempt.why != "forwarded":
             tally.wrong.append(f"{attempt.program}: there was no brain, and its answer says {attempt.why!r}")
-    tally.figures["brainless_calls"] = tally.figures.get("brainless_calls", 0) + len(begun)
+    tally.figures["brainless_calls"] = tally.figures.get("brainless_calls", 0) + len(calls)
 
 
 async def check_known(found: Cluster, load: Load, tally: Tally, before: dict[str, int]) -> None:
