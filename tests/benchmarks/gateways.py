@@ -1,6 +1,7 @@
 """What it costs that several gateways share a brain: a remote decision, and CPU and calls a second by gateway.
 
     python -m tests.benchmarks.gateways [--calls 2000] [--seconds 20] [--json FILE]
+    python -m tests.benchmarks.gateways --written       what the log's lines and the channel cost, in this process alone
 
 Two gateways, two emulated engines that answer at once, a Redis server, each a process. First, short calls go one by one
 to the gateway with the brain and to the one without, in turn; then 32 clients ask without a pause, one gateway, or both.
@@ -17,13 +18,17 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
 
 from agentserve.commands.common import out
 from agentserve.state.redis import RedisStore
+from scheduler.codec import decode, encode
+from scheduler.events import CallArrived, CallFinished, CallFirstToken, CallSent, Event
+from scheduler.log import event_line
+from scheduler.types import CallId, PrefixMark, ProgramKey, TenantId, Usage
 from tests.cell.cluster import CELL, Cluster, GatewayProcess, Mortal, cluster
 
 CHAT = "/v1/chat/completions"
@@ -127,13 +132,48 @@ async def measure(found: Cluster, calls: int, seconds: float) -> dict[str, dict[
     return figures
 
 
+def written(rounds: int = 500, repeats: int = 5) -> dict[str, float]:
+    """CPU microseconds a call, the least of some repeats: its four events as lines of the log, and out and in by the channel."""
+    key = ProgramKey(TenantId("default"), "program-1234")
+    marks = tuple(PrefixMark(number << 40, 600 * number) for number in range(1, 20))
+    name = CallId("call-1")
+    events: list[Event] = [
+        CallArrived(1.0, name, key, "m", 12_000, marks, 3000, workflow="swe", stage="plan"),
+        CallSent(1.0, name),
+        CallFirstToken(1.2, name),
+        CallFinished(2.0, name, Usage(3000, 120, 2800), ("bash",)),
+    ]
+
+    def logged() -> None:
+        for event in events:
+            event_line(event, ())
+
+    def carried() -> None:
+        for item in json.loads(json.dumps([encode(event) for event in events], separators=(",", ":"))):
+            decode(item)
+
+    def cost(work: Callable[[], None]) -> float:
+        began = time.process_time()
+        for _ in range(rounds):
+            work()
+        return 1e6 * (time.process_time() - began) / rounds
+
+    return {
+        kind: min(cost(work) for _ in range(repeats)) for kind, work in (("log_us", logged), ("channel_us", carried))
+    }
+
+
 def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--written", action="store_true", help="Only what is written for a call.")
     options = parser.parse_args()
+    if options.written:
+        out.print_json(json.dumps(written()))
+        return 0
     with tempfile.TemporaryDirectory() as folder, cluster(Path(folder), gateways=2, engines=2, speed=SPEED) as found:
         figures = asyncio.run(measure(found, options.calls, options.seconds))
     text = json.dumps(figures)
