@@ -53,8 +53,8 @@ bench: setup ## the benchmarks whose results are in docs/results/ (over two hour
 soak: setup ## ten minutes of mixed traffic with disconnects, engines that die and garbage (SECONDS=600)
 	$(BIN)/python -m tests.benchmarks.soak --seconds $(or $(SECONDS),600)
 
-chaos: setup ## kills the gateway with the brain twenty times under load, with a real Redis (KILLS=20, SEED=1)
-	$(BIN)/python -m tests.benchmarks.failover --kills $(or $(KILLS),20) --seed $(or $(SEED),1)
+chaos: setup ## kills the gateway with the brain twenty times under load, with a real Redis (SCENARIO=kill|outage|cut|engine, TIMES=20, SEED=1)
+	$(BIN)/python -m tests.benchmarks.chaos --scenario $(or $(SCENARIO),kill) --times $(or $(TIMES),20) --seed $(or $(SEED),1)
 
 fuzz: setup ## strange requests by the OpenAPI document, then bodies, streams and ids, for ten minutes each (SECONDS=600)
 	$(BIN)/python -m tests.benchmarks.fuzz --seconds $(or $(SECONDS),600)

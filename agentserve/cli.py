@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,7 @@ from agentserve.commands.common import JsonOption, err, fail, out, print_json
 from agentserve.commands.doctor import doctor
 from agentserve.commands.explain import explain
 from agentserve.commands.keys import keys as key_commands
-from agentserve.commands.operate import engines, programs
+from agentserve.commands.operate import engines, programs, reload
 from agentserve.commands.replay_log import replay_log
 from agentserve.commands.simulate import simulate
 from agentserve.commands.top import top
@@ -84,11 +85,9 @@ def serve(
     overrides = {"listen": listen, "policy": policy, "tls": tls} | {
         name: None if path is None else str(path) for name, path in paths.items()
     }
+    read = None if config is None else partial(load, config, **overrides)
     try:
-        if config is None:
-            chosen = default_config(demo_model.DEFAULT_PATH, **overrides)
-        else:
-            chosen = load(config, **overrides)
+        chosen = default_config(demo_model.DEFAULT_PATH, **overrides) if read is None else read()
         if workers > 1:
             check_workers(chosen)
     except ConfigError as error:
@@ -102,11 +101,11 @@ def serve(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as on Ctrl-C: engines are ended before we are
 
     if workers > 1:
-        raise typer.Exit(run_workers(chosen, workers, verbose=verbose))
+        raise typer.Exit(run_workers(chosen, workers, read, verbose=verbose))
 
     from agentserve.gateway.server import run
 
-    raise typer.Exit(run(chosen))
+    raise typer.Exit(run(chosen, read=read))
 
 
 def _prepare_demo_model() -> None:
@@ -167,6 +166,7 @@ def policies(as_json: JsonOption = False) -> None:
 app.command("replay-log")(replay_log)
 app.command()(programs)
 app.command()(engines)
+app.command()(reload)
 app.command()(top)
 app.command()(doctor)
 app.command()(explain)

@@ -22,13 +22,13 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
+from agentserve.discovery.section import DiscoverySection
 from agentserve.engines import arguments
 from agentserve.gateway.tenants.section import TenantSection, TlsSection
 from agentserve.gateway.tenants.steering import Steering
 from agentserve.policyfile import SUFFIXES, read_policy
-from agentserve.sections import Amount, Count, Duration, Factor, Name, PathText, Section, Text
+from agentserve.sections import Amount, BaseUrl, Count, Duration, Factor, Name, PathText, Section, Text, problem
 from agentserve.workflows import WorkflowSection
 from scheduler import registry
 from scheduler.policy import PRESETS, Choice, PolicyConfig, parse_policy
@@ -67,12 +67,6 @@ def _one_rank(args: list[str]) -> list[str]:
     if ranks not in (None, "1"):
         raise ValueError(f"{arguments.DATA_PARALLEL_REFUSED} (--data-parallel-size is {ranks})")
     return args
-
-
-def _base_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError(f"an engine's url begins with http:// or https://, not {value!r}")
-    return value.rstrip("/").removesuffix("/v1")
 
 
 def _collector(value: str) -> str:
@@ -139,7 +133,7 @@ class EngineSection(Section):
 
     name: Name = ""
     """`engine-0`, `engine-1`, ... by position in the file where it is left out."""
-    url: Annotated[str, AfterValidator(_base_url)] | None = None
+    url: BaseUrl | None = None
     launch: Launch | None = None
     emulated: Emulated | None = None
     kv_tokens: Count | None = None
@@ -177,7 +171,8 @@ class Pool(Section):
     """The engines that serve one model, under the name that clients use."""
 
     model: str = Field(min_length=1)
-    engines: list[EngineSection] = Field(min_length=1)
+    engines: list[EngineSection] = Field(default_factory=list)
+    """May be empty where `discovery` finds them."""
     rollouts: RolloutSection = Field(default_factory=RolloutSection)
 
 
@@ -385,6 +380,8 @@ class Config(Section):
     """A program without calls for so long, in seconds, has ended."""
     state: PathText | None = None
     """Where what was learned is loaded from and saved to."""
+    discovery: DiscoverySection | None = None
+    """Where engines are found that join and leave while the gateway serves."""
     store: StoreSection | None = None
     """What is shared with other gateways; without it this one is alone."""
     event_log: PathText | None = None
@@ -428,6 +425,15 @@ class Config(Section):
         repeated = [name for name, count in Counter(engine.name for _, engine in self.engines).items() if count > 1]
         if repeated:
             raise ValueError(f"engine names must differ, and {repeated[0]!r} is used more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _has_engines(self) -> Self:
+        for pool in self.pools:
+            if not pool.engines and self.discovery is None:
+                raise ValueError(
+                    f"pools: {pool.model!r} has no engine; name one, or say where they are with `discovery`"
+                )
         return self
 
     @model_validator(mode="after")
@@ -522,7 +528,7 @@ def parse(value: object) -> Config:
     try:
         return Config.model_validate(value)
     except ValidationError as error:
-        raise ConfigError("\n".join(map(_line, error.errors(include_url=False)))) from None
+        raise ConfigError("\n".join(map(problem, error.errors(include_url=False)))) from None
 
 
 def load(path: Path, **overrides: object) -> Config:
@@ -554,17 +560,3 @@ def default_config(model: Path, **overrides: object) -> Config:
     launch = {"model": str(model), "args": ["--max-model-len", "4096"]}
     pools = [{"model": DEMO_MODEL_NAME, "engines": [{"launch": launch}]}]
     return parse({"pools": pools} | {key: given for key, given in overrides.items() if given is not None})
-
-
-def _line(error: ErrorDetails) -> str:
-    context = error.get("ctx", {})
-    if error["type"] == "unknown_key":
-        return f"{_path(*error['loc'], context['key'])}: {error['msg']}"
-    if error["type"] == "missing":
-        return f"{_path(*error['loc'])}: this key is missing"
-    message = str(context["error"]) if "error" in context else f"{error['msg']}, not {error['input']!r}"
-    return f"{_path(*error['loc'])}: {message}" if error["loc"] else message
-
-
-def _path(*parts: int | str) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")

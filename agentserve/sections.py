@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 
 class Section(BaseModel):
@@ -55,3 +55,28 @@ Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Duration = Annotated[Factor, BeforeValidator(in_seconds)]
 """Seconds, as a number; or with a unit: 30s, 10m, 1h, 7d."""
+
+
+def _base_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError(f"an engine's url begins with http:// or https://, not {value!r}")
+    return value.rstrip("/").removesuffix("/v1")
+
+
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+"""Where an engine answers."""
+
+
+def problem(error: ErrorDetails) -> str:
+    """One line on a mistake: the key's path and what is wrong with it."""
+    context = error.get("ctx", {})
+    if error["type"] == "unknown_key":
+        return f"{_path(*error['loc'], context['key'])}: {error['msg']}"
+    if error["type"] == "missing":
+        return f"{_path(*error['loc'])}: this key is missing"
+    message = str(context["error"]) if "error" in context else f"{error['msg']}, not {error['input']!r}"
+    return f"{_path(*error['loc'])}: {message}" if error["loc"] else message
+
+
+def _path(*parts: int | str) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
+import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 
@@ -33,8 +36,12 @@ def check_workers(config: Config) -> None:
         raise ConfigError("--workers: they cannot record into one file; record with one gateway, or leave `record` out")
 
 
-def run_workers(config: Config, count: int, *, verbose: bool) -> int:
-    """Runs so many gateways until interrupted, and another for each that dies. Returns the exit code."""
+def run_workers(config: Config, count: int, read: Callable[[], Config] | None, *, verbose: bool) -> int:
+    """Runs so many gateways until interrupted, and another for each that dies. Returns the exit code.
+
+    `read` reads the configuration again: SIGHUP has all of them do so, and those that come later begin with it.
+    """
+    from agentserve.gateway.reload import reloads_on_hang_up
     from agentserve.gateway.server import listen
 
     try:
@@ -45,12 +52,20 @@ def run_workers(config: Config, count: int, *, verbose: bool) -> int:
     context = multiprocessing.get_context("spawn")
 
     def start() -> SpawnProcess:
-        process = context.Process(target=_work, args=(config, listener, verbose))
+        process = context.Process(target=_work, args=(config, listener, read, verbose))
         process.start()
         return process
 
     with listener:
         workers = [start() for _ in range(count)]
+
+        def hang_up(number: int, frame: object) -> None:
+            for worker in workers:
+                if worker.pid is not None and worker.is_alive():
+                    os.kill(worker.pid, signal.SIGHUP)
+
+        if reloads_on_hang_up():
+            signal.signal(signal.SIGHUP, hang_up)
         try:
             while True:
                 wait([worker.sentinel for worker in workers])
@@ -70,11 +85,18 @@ def run_workers(config: Config, count: int, *, verbose: bool) -> int:
                 worker.join()
 
 
-def _work(config: Config, listener: socket.socket, verbose: bool) -> None:
+def _work(config: Config, listener: socket.socket, read: Callable[[], Config] | None, verbose: bool) -> None:
+    if os.isatty(0):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    else:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the gateway is there that reloads
+    if read is not None:
+        with contextlib.suppress(ConfigError):  # those of before go on by the configuration of before
+            config = read()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; whoever started us tells us in order
     configure(config.log, verbose=verbose)
 
     from agentserve.gateway.server import run
 
-    raise SystemExit(run(config, listener))
+    raise SystemExit(run(config, listener, read))

@@ -76,6 +76,15 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Prewarm:
+    """Have the engine compute the program's latest prompt, behind all calls; tell how it went by `Prewarmed`."""
+
+    program: ProgramKey
+    engine: EngineId
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
 class Abort:
     """Stop the call upstream at once."""
 
@@ -116,4 +125,4 @@ class Answer:
     conclusion: Conclude
 
 
-Action: TypeAlias = Dispatch | Retain | Release | Abort | Reject | Submit | Answer
+Action: TypeAlias = Dispatch | Retain | Release | Prewarm | Abort | Reject | Submit | Answer

@@ -23,6 +23,8 @@ class Timer(Enum):
     """A gap has lasted so long that its program makes way."""
     REVIEW = "review"
     """The admission policy looks at all programs."""
+    MOVE = "move"
+    """A program's move to another engine may have failed."""
     IDLE = "idle"
     """A program may have been silent for so long that it has ended."""
 

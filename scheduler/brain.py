@@ -12,7 +12,7 @@ room, and returns what the driver has to do and when to wake it. Which call goes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from scheduler import events
@@ -26,6 +26,7 @@ from scheduler.events import Event, PinOutcome
 from scheduler.gate import Gate
 from scheduler.keeper import Keeper
 from scheduler.learned import Learned
+from scheduler.mover import Mover
 from scheduler.plan import Plan
 from scheduler.policy import PolicyConfig
 from scheduler.procedures.desk import Cell, Procedures
@@ -34,6 +35,7 @@ from scheduler.state import Call, EngineState, EngineStatus, Program, extends, t
 from scheduler.types import CallId, EngineId, ProgramKey, Seconds, TenantId, Tokens, Usage
 from scheduler.view import View
 from scheduler.workflows import Answered
+from scheduler.working_set import WorkingSet
 
 IDLE_TIMEOUT: Seconds = 900.0
 """A program without a call for this long has ended."""
@@ -81,6 +83,7 @@ class Brain:
         self._desk = Desk(build(policy), self._books, self._view)
         self._keeper = Keeper(self._desk, idle_timeout)
         self._gate = Gate(self._desk, self._keeper)
+        self._mover = Mover(self._desk, self._keeper)
         self._alarms = self._desk.alarms
         self._actions = self._desk.actions
         cell = Cell(self._places, self._withdraw, self._end_program)
@@ -103,6 +106,7 @@ class Brain:
             events.HintGiven: self._hint_given,
             events.ProgramEnded: self._program_ended,
             events.PinReported: self._pin_reported,
+            events.Prewarmed: self._prewarmed,
             events.EngineUp: self._engine_up,
             events.EngineDraining: self._engine_draining,
             events.EngineResumed: self._engine_resumed,
@@ -147,6 +151,24 @@ class Brain:
     def waiting(self) -> int:
         """How many calls stand in line."""
         return len(self._gate.line)
+
+    def empties(self, engine: EngineId) -> bool:
+        """Whether an engine that leaves still has calls that run, or programs that move."""
+        state = self.engines.get(engine)
+        return state is not None and (bool(state.running) or self._mover.remain(engine))
+
+    def working_sets(self, models: Iterable[str]) -> dict[str, WorkingSet]:
+        """What live programs want to have in memory, by model. One in a gap counts where its KV is, or was last."""
+        sets = {model: WorkingSet() for model in models}
+        for program in self.programs.values():
+            home = self._books.home(program)
+            call = next(iter(program.calls.values()), None)
+            names = (call.model,) if call is not None else home.spec.models if home is not None else ()
+            for model in names:
+                if model in sets:
+                    sets[model].add(program)
+                    break
+        return sets
 
     def handle(self, event: Event) -> Decision:
         """Takes one event. Events about calls and programs that have ended are ignored.
@@ -353,6 +375,7 @@ class Brain:
         for listener in self._desk.policies.listeners:
             listener.call_finished(self._view, call, usage, engine)
         self._keeper.rest(program, event.tools, math.nan if call.stops else call.ttl)
+        self._mover.go_on()
         self._review(Occasion.FINISH)
 
     def _learn_from(self, call: Call, usage: Usage, engine: EngineState) -> None:
@@ -493,9 +516,13 @@ class Brain:
 
     # --- engines and policies ---------------------------------------------------------------------------------------
 
+    def _prewarmed(self, event: events.Prewarmed) -> None:
+        self._mover.moved(event.program, event.engine, done=event.done)
+
     def _engine_up(self, event: events.EngineUp) -> None:
         former = self.engines.get(event.engine)
         self.learned.stragglers.forget(event.engine)
+        self._mover.stay(event.engine)
         if former is not None:
             self._books.empty(former)
         status = EngineStatus.DRAINING if event.held else EngineStatus.UP
@@ -504,19 +531,24 @@ class Brain:
         for call in self._gate.line:
             call.failed_on = tuple(name for name in call.failed_on if name != event.engine)
         self._books.roomier.add(event.engine)
+        self._mover.go_on()
 
     def _engine_draining(self, event: events.EngineDraining) -> None:
         engine = self.engines.get(event.engine)
-        if engine is not None and engine.status is not EngineStatus.DOWN:
-            engine.status = EngineStatus.DRAINING
-            engine.returns = event.returns
-            self._books.set_engine(engine)
-            self._gate.strand_hopeless()
+        if engine is None or engine.status is EngineStatus.DOWN:
+            return
+        engine.status = EngineStatus.DRAINING
+        engine.returns = event.returns and not event.leaving
+        self._books.set_engine(engine)
+        self._gate.strand_hopeless()
+        if event.leaving:
+            self._mover.leave(engine.id)
 
     def _engine_resumed(self, event: events.EngineResumed) -> None:
         engine = self.engines.get(event.engine)
         if engine is not None and engine.status is EngineStatus.DRAINING:
             engine.status, engine.returns = EngineStatus.UP, False
+            self._mover.stay(engine.id)
             self._books.set_engine(engine)
             self._books.roomier.add(engine.id)
 
@@ -525,6 +557,7 @@ class Brain:
         if engine is not None:
             engine.status, engine.returns = EngineStatus.DOWN, False
             self.learned.stragglers.forget(engine.id)
+            self._mover.stay(engine.id)
             self._books.empty(engine)
             self._books.set_engine(engine)
             self._gate.strand_hopeless()
@@ -595,6 +628,8 @@ class Brain:
                 self._tick()
             case Timer.IDLE, ProgramKey() as key:
                 self._keeper.silent(key)
+            case Timer.MOVE, ProgramKey() as key:
+                self._mover.overdue(key)
             case Timer.GAP, ProgramKey() as key:
                 self._keeper.gap_too_long(key, alarm.gap)
             case Timer.LOST, name:

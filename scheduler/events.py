@@ -190,6 +190,16 @@ class PinReported:
 
 
 @dataclass(frozen=True, slots=True)
+class Prewarmed:
+    """The engine has computed a program's context as `Prewarm` wanted, or could not."""
+
+    at: Seconds
+    program: ProgramKey
+    engine: EngineId
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EngineUp:
     """An engine is there (again), empty. A second EngineUp of the same name replaces the first.
 
@@ -212,6 +222,8 @@ class EngineDraining:
     at: Seconds
     engine: EngineId
     returns: bool = False
+    leaving: bool = False
+    """It will not take calls again: programs in gaps move elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +341,7 @@ Event: TypeAlias = (
     | HintGiven
     | ProgramEnded
     | PinReported
+    | Prewarmed
     | EngineUp
     | EngineDraining
     | EngineResumed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scheduler.actions import Action, Dispatch, Reject, Release, Retain, Why
+from scheduler.actions import Action, Dispatch, Prewarm, Reject, Release, Retain, Why
 from scheduler.brain import EVICTED_SHARE, Brain
 from scheduler.events import (
     CallArrived,
@@ -114,6 +114,8 @@ class _Teller:
                     self.over = True
                 case Retain(program, engine, ttl) if program == self._program and self._finished:
                     self._say(at, f"the program's KV is pinned on {engine} for {ttl:.1f} s from now")
+                case Prewarm(program, engine) if program == self._program and self._finished:
+                    self._say(at, f"the program moves: its engine leaves, and {engine} computes its context")
                 case Release(program, engine) if program == self._program and self._finished:
                     self._say(
                         at, f"the program's pin on {engine} is released: its KV stays only while nobody needs the room"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -42,6 +43,23 @@ class RealRedis:
             self._process.terminate()
             self._process.wait(START_SECONDS)
             self._process = None
+
+    def kill(self) -> None:
+        """Ends it at once; what was written to its file is on disk."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(START_SECONDS)
+            self._process = None
+
+    def freeze(self) -> None:
+        """It answers nobody until `thaw`; connections stay."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def wipe(self) -> None:
         """Forgets what is on disk. To be called while it is stopped."""

@@ -4,7 +4,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -49,7 +49,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Config]]:
     handler, level = signal.getsignal(signal.SIGTERM), logging.getLogger("agentserve").level
     configs: list[Config] = []
 
-    def run_gateway(config: Config) -> int:
+    def run_gateway(config: Config, read: Callable[[], Config] | None = None) -> int:
+        assert read is None or read() == config, "what is read again has the same overrides"
         configs.append(config)
         return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from scheduler.actions import Action, Dispatch, Reject, RejectReason, Why
@@ -31,7 +32,7 @@ class Brainless:
         self._pools = pools
         self._up = up
         self._calls: dict[CallId, CallArrived] = {}
-        self._running: dict[EngineId, set[CallId]] = {name: set() for pool in pools.values() for name in pool}
+        self._running: defaultdict[EngineId, set[CallId]] = defaultdict(set)
         self._failed: dict[CallId, list[EngineId]] = {}
 
     def take(self, event: Event) -> Decision:
@@ -43,7 +44,7 @@ class Brainless:
                 return self._forward(arrival, event)
             case CallAnnounced(arrival=arrival, engine=str(engine)):
                 self._calls[arrival.call] = arrival
-                self._running.setdefault(engine, set()).add(arrival.call)
+                self._running[engine].add(arrival.call)
             case DispatchFailed(call=call, engine=engine):
                 self._running[engine].discard(call)
                 self._failed.setdefault(call, []).append(engine)

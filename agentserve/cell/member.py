@@ -43,6 +43,7 @@ from scheduler.events import (
     DispatchFailed,
     Event,
     HintGiven,
+    Prewarmed,
     ProgramEnded,
     ToolEnded,
     ToolStarted,
@@ -55,6 +56,8 @@ LATELY: Seconds = 5.0
 """What ended longer ago is in the brain's log."""
 PROTOCOL = 1
 """Of the channel: gateways of another one do not follow us, nor we them."""
+RELOAD: Item = {"reload": True}
+"""Gateways read their configurations again. The one with the brain passes it on."""
 OF_CALLS = (
     CallAnnounced,
     CallArrived,
@@ -69,6 +72,7 @@ OF_CALLS = (
     ToolEnded,
     HintGiven,
     ProgramEnded,
+    Prewarmed,
 )
 """Events that a gateway passes on. Engines are watched for the brain by the gateway that has it."""
 
@@ -111,6 +115,8 @@ class Member(Watcher):
         self._links: set[Channel] = set()
         """From gateways that have said who they are."""
         self._questions: Questions | None = None
+        self.reload: Callable[[], None] = lambda: None
+        """Reads the configuration again."""
         self._ended: dict[ProgramKey, Seconds] = {}
         """Programs that have ended lately, or without a brain, and when: it may not know."""
         self._go_without()
@@ -129,6 +135,17 @@ class Member(Watcher):
     def attach(self, control: ASGIApp, tenant: Callable[[TenantId], Tenant]) -> None:
         """Says who answers control requests here."""
         self._questions = Questions(control, tenant)
+
+    def take_up(self, config: Config) -> None:
+        """A configuration that was read again: whoever takes the brain over here gives it that policy."""
+        self._config = config
+
+    def spread(self) -> int:
+        """Has the other gateways of the cell read their configurations again. Returns how many were told from here."""
+        links = [link for link in (self._link, *self._links) if link is not None]
+        for link in links:
+            link.send(RELOAD)
+        return len(links)
 
     async def ask(self, scope: Scope, receive: Receive, send: Send, visitor: Visitor) -> bool:
         """Has the gateway with the brain answer a control request; False if it can be answered here.
@@ -229,7 +246,9 @@ class Member(Watcher):
         self._last = lease.epoch, brain
         driver = self._driver
         journal = Journal(self._store, lease, brain)
-        term = self._term = Term(lease, self._section.lease, brain, driver, journal, self._too_late)
+        term = self._term = Term(
+            lease, self._section.lease, brain, driver, journal, self._too_late, lambda: tuple(self._links)
+        )
         term.renewed(renewed)
         driver.brain, driver.take, driver.epoch, driver.standing = brain, term.take, lease.epoch, "here"
         logger.info("this gateway has the brain, epoch %d: %d programs", lease.epoch, len(brain.programs))
@@ -283,6 +302,8 @@ class Member(Watcher):
                 welcome.set_result(int(item["welcome"]))
             elif "answer" in item and self._questions is not None:
                 self._questions.answered(item)
+            elif item == RELOAD:
+                self.reload()
             elif link is self._link:
                 self._driver.obey(Decision((decode_action(item),), None))
 
@@ -334,6 +355,10 @@ class Member(Watcher):
         elif link in self._links and "ask" in item:
             if self._questions is not None:
                 self._questions.heard(link, item)
+        elif link in self._links and item == RELOAD:
+            self.reload()
+            for other in self._links - {link}:
+                other.send(RELOAD)
         elif link in self._links:
             term.heard(link, item)
         elif item.get("hello") == PROTOCOL and secrets.compare_digest(str(item.get("secret")), self._secret):

@@ -17,7 +17,7 @@ from agentserve.gateway.tenants.door import Visitor
 from agentserve.gateway.tenants.tenant import Tenant
 from scheduler.types import Seconds, TenantId
 
-OF_THE_BRAIN = ("/agentserve/v1/programs", "/agentserve/v1/workflows")
+OF_THE_BRAIN = ("/agentserve/v1/programs", "/agentserve/v1/workflows", "/agentserve/v1/working-set")
 LONGEST = 64 * 1024
 """Bytes of a control request's body."""
 PATIENCE: Seconds = 10.0

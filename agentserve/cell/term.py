@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from agentserve.cell.channel import Channel, Item
 from agentserve.cell.journal import Journal
 from agentserve.gateway.driver import Driver
 from agentserve.state.base import Lease
-from scheduler.actions import Abort, Action, Dispatch, Reject
+from scheduler.actions import Abort, Action, Dispatch, Prewarm, Reject
 from scheduler.brain import Brain, Decision
 from scheduler.codec import decode, encode_action
 from scheduler.events import (
@@ -20,6 +20,7 @@ from scheduler.events import (
     CallFailed,
     CallFinished,
     EngineDown,
+    EngineDraining,
     EngineResumed,
     EngineUp,
     Event,
@@ -48,14 +49,16 @@ class Term:
         driver: Driver,
         journal: Journal,
         over: Callable[[Event], Decision],
+        links: Callable[[], Iterable[Channel]],
     ) -> None:
-        """`over` takes an event that came when the term was over, and ends it."""
+        """`over` takes an event that came when the term was over, and ends it; `links` are the gateways that follow."""
         self.lease = lease
         self.brain = brain
         self.journal = journal
         self._ttl = ttl
         self._driver = driver
         self._over = over
+        self._links = links
         self._loop = asyncio.get_running_loop()
         self._until = 0.0
         self._owners: dict[CallId, Channel | None] = {}
@@ -104,6 +107,8 @@ class Term:
                 events.append(EngineUp(now, name, spec))
             elif engine.status is EngineStatus.DRAINING:
                 events.append(EngineResumed(now, name))
+            if name in self._driver.leaving:
+                events.append(EngineDraining(now, name, leaving=True))
         gone = [name for name, engine in known.items() if engine.status is not EngineStatus.DOWN and name not in up]
         return [*events, *(EngineDown(now, name) for name in gone)]
 
@@ -179,6 +184,9 @@ class Term:
 
     def _sent(self, action: Action) -> bool:
         """Sends an action to the gateway whose call it is of, if that is another; one without a gateway goes nowhere."""
+        if isinstance(action, Prewarm):
+            for link in self._links():
+                link.send(encode_action(action))
         if not isinstance(action, Dispatch | Reject | Abort):
             return False
         if action.call not in self._owners:

@@ -17,12 +17,12 @@ KeyOption: TypeAlias = Annotated[
 HERE = "http://127.0.0.1:8000"
 
 
-def ask(url: str, key: str, path: str, params: dict[str, int | bool]) -> Any:
+def ask(url: str, key: str, path: str, params: dict[str, int | bool], method: str = "GET") -> Any:
     """What the gateway answers; ends the command if it does not."""
     base = check_url(url)
     headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
-        answer = httpx.get(base + path, params=params, headers=headers, timeout=30.0, trust_env=False)
+        answer = httpx.request(method, base + path, params=params, headers=headers, timeout=30.0, trust_env=False)
     except httpx.HTTPError as error:
         fail(f"no gateway answers at {base}: {error}; start one with `agentserve serve`, or name it with --url")
     if answer.status_code != httpx.codes.OK:

@@ -1,4 +1,4 @@
-"""The commands that ask a running gateway: `programs` and `engines`."""
+"""The commands that ask a running gateway: `programs`, `engines` and `reload`."""
 
 from __future__ import annotations
 
@@ -43,6 +43,18 @@ def programs(
     for program in answer.get("ended", ()):
         table.add_row(escape(program["id"]), escape(program["tenant"]), "ended", "", "", *_account(program["account"]))
     out.print(table)
+
+
+def reload(url: UrlOption = HERE, key: KeyOption = "", as_json: JsonOption = False) -> None:
+    """Have a running gateway, and the others of its cell, read their configuration again: policy, tenants, pools."""
+    answer = ask(url, key, "/agentserve/v1/reload", {}, "POST")
+    if as_json:
+        print_json(answer)
+        return
+    out.print(f"changed: {', '.join(answer['changed']) or 'nothing'}")
+    for label, name in (("joining", "joined"), ("leaving", "leaving"), ("only after a restart", "after_restart")):
+        if answer[name]:
+            out.print(f"{label}: {escape(', '.join(answer[name]))}")
 
 
 def engines(url: UrlOption = HERE, key: KeyOption = "", as_json: JsonOption = False) -> None:

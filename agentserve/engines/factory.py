@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from agentserve.config import Config, EngineSection
+from agentserve.discovery.section import Entry
 from agentserve.engines.attached import AttachedEngine
 from agentserve.engines.in_process import InProcessEngine
 from agentserve.engines.launched import LaunchedEngine
@@ -20,10 +21,11 @@ def default_logs() -> Path:
 
 def build_engines(config: Config, logs: Path) -> list[AttachedEngine]:
     """All engines of all pools, in the order of the file; none is started."""
-    return [_build(engine, pool.model, logs) for pool, engine in config.engines]
+    return [build_engine(engine, pool.model, logs) for pool, engine in config.engines]
 
 
-def _build(section: EngineSection, model: str, logs: Path) -> AttachedEngine:
+def build_engine(section: EngineSection, model: str, logs: Path) -> AttachedEngine:
+    """One engine of the pool `model`; it is not started."""
     name = EngineId(section.name)
     if section.launch is not None:
         return LaunchedEngine(name, section.launch, model, logs / f"{section.name}.log")
@@ -31,3 +33,9 @@ def _build(section: EngineSection, model: str, logs: Path) -> AttachedEngine:
         return InProcessEngine(name, section.emulated, model)
     known = Known(model, kv_tokens=section.kv_tokens, priority=section.priority)
     return AttachedEngine(name, section.url or "", known)
+
+
+def build_listed(entry: Entry) -> AttachedEngine:
+    """An engine that was discovered."""
+    known = Known(entry.model, kv_tokens=entry.kv_tokens, priority=entry.priority, speed=entry.speed)
+    return AttachedEngine(EngineId(entry.name), entry.url, known)

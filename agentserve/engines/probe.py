@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import httpx
@@ -36,6 +36,8 @@ class Known:
     """Used where the engine does not report its own."""
     priority: bool = False
     max_num_seqs: int = 256
+    speed: float | None = None
+    """Prompt tokens that it prefills in a second."""
 
 
 class ModelCard(BaseModel):
@@ -75,6 +77,8 @@ async def probe(leg: HttpLeg, known: Known, progress: Progress) -> EngineSpec:
         tail_scoring=plugin is not None and plugin.tail_scoring,
         priority=known.priority,
     )
+    if known.speed is not None:
+        spec = replace(spec, prefill_tokens_per_s=known.speed)
     for lack in _lacks(spec, scrape, known):
         progress(f"engine {leg.engine} {lack}")
     return spec

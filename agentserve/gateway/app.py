@@ -56,15 +56,18 @@ class Gateway:
         passthrough: Passthrough,
         drain: Drain,
         watching: APIRouter,
-        rollouts: APIRouter | None = None,
     ) -> None:
-        """`watching` are the routes of those who watch; `rollouts` those of trainers, where the gateway is alone."""
+        """`watching` are the routes of those who watch."""
+        self.fleet = fleet
         self.driver = fleet.driver
         self.door = door
         self.drain = drain
         self._inference = inference
         self._passthrough = passthrough
-        self.control: ASGIApp = _control_app(fleet, watching, rollouts, keyed=door.ring is not None)
+        self._app = _control_app(fleet, watching, keyed=door.ring is not None)
+        self.control: ASGIApp = self._app
+        self.hang_up: Callable[[], None] = lambda: None
+        """What SIGHUP does."""
         self.elsewhere: Elsewhere | None = None
         """Who asks the gateway with the brain, where gateways share one."""
 
@@ -98,6 +101,10 @@ class Gateway:
         elif self.elsewhere is None or not await self.elsewhere(scope, receive, send, visitor):
             await self.control({**scope, "state": {"visitor": visitor}}, receive, send)
 
+    def add_control(self, router: APIRouter) -> None:
+        """Serves more of the gateway's own routes."""
+        self._app.include_router(router, responses=REFUSED)
+
     def _counted(self, visitor: Visitor) -> AbstractContextManager[None]:
         return visitor.tenant.request(self.driver.now(), time.time())
 
@@ -121,13 +128,11 @@ class _Control(FastAPI):
         return super().openapi()
 
 
-def _control_app(fleet: Fleet, watching: APIRouter, rollouts: APIRouter | None, *, keyed: bool) -> FastAPI:
+def _control_app(fleet: Fleet, watching: APIRouter, *, keyed: bool) -> FastAPI:
     app = _Control(fleet, keyed=keyed)
     app.include_router(control_routes(fleet), responses=REFUSED)
     app.include_router(watching, dependencies=[Depends(operator)], responses=REFUSED)
     app.include_router(site.site_routes())
-    if rollouts is not None:
-        app.include_router(rollouts, responses=REFUSED)
 
     @app.exception_handler(ApiError)
     async def api_error(request: Request, error: ApiError) -> Response:

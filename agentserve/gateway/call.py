@@ -206,7 +206,10 @@ class Call:
         body = engine_body(self._request, self._identity.program, dispatch, spec, self._passage)
         headers = engine_headers(self._request, self._headers, self._ticket.call, dispatch, spec, self._passage)
         attempt = Attempt(self._driver, self._limits, self._ticket, engine, self._request, self._named)
-        return await attempt.run(headers, body, self._pass_on)
+        answer = await attempt.run(headers, body, self._pass_on)
+        if self._driver.latest is not None:
+            self._driver.latest(self._identity.program, self._request.path, headers, body)
+        return answer
 
     def _named(self, response: str, output: Tokens) -> None:
         self._chain.remember(response, self._identity.program, self._request.prompt, output)

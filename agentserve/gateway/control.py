@@ -161,7 +161,13 @@ def _add_state(router: APIRouter, fleet: Fleet) -> None:
         response_model=EngineList,
     )
     async def engines() -> JSONResponse:
-        return JSONResponse({"engines": [asdict(report) for report in fleet.report()]})
+        engines = [asdict(report) for report in fleet.report()]
+        return JSONResponse({"engines": engines} | ({"discovery": dict(fleet.problems)} if fleet.problems else {}))
+
+    @router.get("/agentserve/v1/working-set", summary="KV tokens of live programs, by model", dependencies=operators)
+    async def working_set() -> dict[str, dict[str, int]]:
+        view = driver.brain.working_sets(fleet.pools)
+        return {model: asdict(tokens) for model, tokens in view.items()}
 
     @router.get(
         "/agentserve/v1/workflows",

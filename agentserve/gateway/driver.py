@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from agentserve.config import Faults
@@ -17,7 +17,7 @@ from agentserve.gateway.interrupt import Cause, Interruptible
 from agentserve.gateway.metrics import Metrics
 from agentserve.gateway.pins import PinLine
 from agentserve.workflows import WorkflowSection
-from scheduler.actions import Abort, Action, Answer, Dispatch, Reject, Release, Retain, Submit
+from scheduler.actions import Abort, Action, Answer, Dispatch, Prewarm, Reject, Release, Retain, Submit
 from scheduler.brain import Brain, Decision
 from scheduler.events import (
     CallArrived,
@@ -87,6 +87,10 @@ class Ticket:
         self._decision = _future()
 
 
+DRAIN_POLL: Seconds = 0.1
+"""Between two looks at an engine that leaves."""
+
+
 class Performer(Protocol):
     """Does what a procedure asks for. It may begin tasks, but gives the brain no event while it is asked."""
 
@@ -123,6 +127,12 @@ class Driver:
         """Where the brain is ("here", "there", "none"), where gateways share one; else empty."""
         self.epoch: int | None = int(time.time())
         """Since when pins are this gateway's to order; None if they are not. The latest epoch is obeyed."""
+        self.leaving: set[EngineId] = set()
+        """Engines that are up and take no calls any more, because they leave."""
+        self.prewarm: Callable[[Prewarm], None] | None = None
+        """Who has engines compute contexts ahead."""
+        self.latest: Callable[[ProgramKey, str, Mapping[str, str], bytes], None] | None = None
+        """Who wants to know what each program has sent to an engine last: path, headers and body."""
         self.workflows = {workflow.name: workflow for workflow in workflows}
         """Those that are declared."""
         self.metrics = metrics
@@ -200,6 +210,8 @@ class Driver:
                 self._order(engine, program, ttl)
             case Release(program, engine):
                 self._order(engine, program, 0.0)
+            case Prewarm() if self.prewarm is not None:
+                self.prewarm(action)
             case Abort(call):
                 performer = self._performers.get(call.partition("/")[0])
                 if performer is not None:
@@ -411,6 +423,20 @@ class Driver:
             if ticket.dispatch is not None and ticket.dispatch.engine == engine:
                 ticket.whole.end(Cause.ABORTED)
 
+    async def drain(self, engine: Engine, limit: Seconds) -> None:
+        """The engine leaves: it gets no more calls. Returns when its calls have ended and its programs have moved, or at the limit."""
+        self.leaving.add(engine.name)
+        if engine.name not in self.engines:
+            return
+        self.handle(EngineDraining(self.now(), engine.name, leaving=True))
+        until = self.now() + limit
+        while self.now() < until and engine.name in self.engines and self._is_busy(engine.name):  # noqa: ASYNC110 - looking at every event costs more
+            await asyncio.sleep(DRAIN_POLL)
+
+    def _is_busy(self, engine: EngineId) -> bool:
+        ours = (ticket.dispatch for ticket in self._tickets.values())
+        return self.brain.empties(engine) or any(each is not None and each.engine == engine for each in ours)
+
     def _switch(self, engine: EngineId, *, opens: bool) -> None:
         """The engine's breaker opens or closes; of an engine that is held it decides nothing."""
         if engine in self._held:
@@ -418,7 +444,7 @@ class Driver:
         if opens:
             logger.warning("engine %s answers nobody: it gets no calls until it does", engine)
             self.handle(EngineDraining(self.now(), engine))
-        else:
+        elif engine not in self.leaving:
             logger.info("engine %s answers again", engine)
             self.handle(EngineResumed(self.now(), engine))
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from agentserve.engines.base import Engine
-from agentserve.engines.supervise import State, Supervisor
+from agentserve.engines.supervise import State, Supervised, Supervisor, Watcher
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.ledger import Ledger
-from scheduler.types import EngineId, EngineSpec
+from scheduler.types import EngineId, EngineSpec, Seconds
+
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+LOOK: Seconds = 0.1
+"""Between two looks at engines that start."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +32,87 @@ class EngineReport:
     state: State
     problem: str
     spec: EngineSpec | None
+    labels: Mapping[str, str]
+    leaving: bool
 
 
 class Fleet:
-    """All pools: model name to engines, with those who look after them."""
+    """All pools: model name to engines, with those who look after them. Engines may join and leave at any time."""
 
-    def __init__(
-        self,
-        pools: Mapping[str, Sequence[Engine]],
-        driver: Driver,
-        supervisors: Mapping[EngineId, Supervisor],
-        ledger: Ledger,
-        virtual: Sequence[str] = (),
-    ) -> None:
-        self.pools = pools
-        self.models = (*pools, *virtual)
+    def __init__(self, models: Sequence[str], driver: Driver, watcher: Watcher, ledger: Ledger) -> None:
+        """`models` are the pools; `watcher` is told of engines' ups and downs."""
+        self.pools: dict[str, list[Supervised]] = {model: [] for model in models}
+        self.names: dict[str, list[EngineId]] = {model: [] for model in models}
+        """The engines of each pool that take calls, where they are up."""
+        self.models: tuple[str, ...] = tuple(models)
         """The names that clients may use."""
         self.driver = driver
         self.ledger = ledger
-        self._supervisors = supervisors
+        self.problems: Mapping[str, str] = {}
+        """What is the matter with lists of engines."""
+        self._watcher = watcher
+        self._supervisors: dict[EngineId, Supervisor] = {}
+        self._labels: dict[EngineId, Mapping[str, str]] = {}
+        self._tasks: dict[EngineId, asyncio.Task[None]] = {}
+
+    def add_pool(self, model: str) -> None:
+        """There may be engines for that name from now on."""
+        if model not in self.pools:
+            self.pools[model], self.names[model] = [], []
+            self.models = (*self.models, model)
+
+    def remove_pool(self, model: str) -> None:
+        """Clients may not use that name any more. Its engines have left."""
+        if not self.pools.get(model, [model]):
+            del self.pools[model], self.names[model]
+            self.models = tuple(name for name in self.models if name != model)
+
+    def join(self, model: str, engine: Supervised, labels: Mapping[str, str] = NO_LABELS) -> None:
+        """An engine joins a pool: it is brought up, and looked after from now on."""
+        self.pools[model].append(engine)
+        self.names[model].append(engine.name)
+        self._labels[engine.name] = labels
+        supervisor = self._supervisors[engine.name] = Supervisor(engine, self._watcher, logger.info)
+        self._tasks[engine.name] = asyncio.create_task(supervisor.run())
+
+    async def leave(self, name: EngineId, limit: Seconds) -> None:
+        """An engine leaves, and when those that start beside it are up it gets no more calls.
+
+        Calls that it runs end and its programs move, each of the two waits for `limit` seconds at most.
+        """
+        model = next(model for model, pool in self.pools.items() if any(engine.name == name for engine in pool))
+        engine = next(engine for engine in self.pools[model] if engine.name == name)
+        await self._await_others(model, name, limit)
+        self.names[model].remove(name)
+        try:
+            await self.driver.drain(engine, limit)
+        finally:
+            self._tasks[name].cancel()
+            await asyncio.gather(self._tasks[name], return_exceptions=True)
+            if name in self.driver.engines:
+                self.driver.engine_down(engine, "it has left")
+            self.driver.leaving.discard(name)
+            self.pools[model].remove(engine)
+            for table in (self._tasks, self._supervisors, self._labels):
+                table.pop(name)
+
+    async def _await_others(self, model: str, name: EngineId, limit: Seconds) -> None:
+        """One that is up leaves no gap where another is starting."""
+        until = self.driver.now() + limit
+
+        def starting() -> bool:
+            states = {self._supervisors[other].state for other in self.names[model] if other != name}
+            return bool(states & {State.STARTING, State.STOPPED})
+
+        while name in self.driver.engines and starting() and self.driver.now() < until:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(LOOK)
+
+    async def close(self) -> None:
+        """Stops looking after engines, and stops those that are ours."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def report(self) -> list[EngineReport]:
         """Every engine of every pool."""
@@ -54,7 +126,10 @@ class Fleet:
     def _report(self, model: str, engine: Engine) -> EngineReport:
         supervisor = self._supervisors[engine.name]
         spec = self.driver.specs.get(engine.name)
-        return EngineReport(engine.name, model, engine.url, supervisor.state, supervisor.problem, spec)
+        labels, leaving = self._labels[engine.name], engine.name in self.driver.leaving
+        return EngineReport(
+            engine.name, model, engine.url, supervisor.state, supervisor.problem, spec, dict(labels), leaving
+        )
 
     def missing(self) -> dict[str, list[str]]:
         """The models without an engine that is up, each with what its engines say."""

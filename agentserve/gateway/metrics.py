@@ -29,9 +29,15 @@ class Metrics(Watcher):
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.calls = self._counter("agentserve_calls", "Calls that ended, by how.", ["model", "status"])
-        self.identified = self._counter("agentserve_calls_identified", "Calls by what told their program.", ["source"])
-        self.errors = self._counter("agentserve_errors", "Error answers, by HTTP status.", ["status"])
+        self.calls = LabelledCounter(
+            "agentserve_calls", "Calls that ended, by how.", ["model", "status"], registry=self.registry
+        )
+        self.identified = LabelledCounter(
+            "agentserve_calls_identified", "Calls by what told their program.", ["source"], registry=self.registry
+        )
+        self.errors = LabelledCounter(
+            "agentserve_errors", "Error answers, by HTTP status.", ["status"], registry=self.registry
+        )
         self.queue_seconds = self._histogram(
             "agentserve_queue_seconds", "Time from a call's arrival to its dispatch.", SECONDS
         )
@@ -55,34 +61,44 @@ class Metrics(Watcher):
         self.output_lengths = self._histogram(
             "agentserve_call_output_tokens", "Output tokens of a call, as engines report them.", OUTPUTS
         )
-        self.dispatches = self._counter(
+        self.dispatches = LabelledCounter(
             "agentserve_dispatches",
             "Calls that went to an engine, by why they went there then.",
             ["engine", "why"],
+            registry=self.registry,
         )
-        self.prompt_tokens = self._counter(
-            "agentserve_prompt_tokens", "Prompt tokens, as engines report them.", ["model"]
+        self.prompt_tokens = LabelledCounter(
+            "agentserve_prompt_tokens", "Prompt tokens, as engines report them.", ["model"], registry=self.registry
         )
-        self.cached_tokens = self._counter("agentserve_cached_tokens", "Prompt tokens that were cached.", ["model"])
-        self.output_tokens = self._counter(
-            "agentserve_output_tokens", "Output tokens, as engines report them.", ["model"]
+        self.cached_tokens = LabelledCounter(
+            "agentserve_cached_tokens", "Prompt tokens that were cached.", ["model"], registry=self.registry
         )
-        self.saved_tokens = self._counter(
+        self.output_tokens = LabelledCounter(
+            "agentserve_output_tokens", "Output tokens, as engines report them.", ["model"], registry=self.registry
+        )
+        self.saved_tokens = LabelledCounter(
             "agentserve_virtual_saved_tokens",
             "Tokens that samples of virtual models need not write, because they were ended early; estimated.",
             ["model"],
+            registry=self.registry,
         )
-        self.engine_seconds = self._counter(
+        self.engine_seconds = LabelledCounter(
             "agentserve_call_engine_seconds",
             "Time that ended calls were on engines, each call by itself.",
             ["model"],
+            registry=self.registry,
         )
-        self.cost = self._counter("agentserve_cost", "What ended calls cost by the price table.", ["model"])
-        self.pins = self._counter("agentserve_pins", "What became of pins.", ["engine", "outcome"])
-        self.dispatch_failures = self._counter(
+        self.cost = LabelledCounter(
+            "agentserve_cost", "What ended calls cost by the price table.", ["model"], registry=self.registry
+        )
+        self.pins = LabelledCounter(
+            "agentserve_pins", "What became of pins.", ["engine", "outcome"], registry=self.registry
+        )
+        self.dispatch_failures = LabelledCounter(
             "agentserve_dispatch_failures",
             "Calls an engine did not take.",
             ["engine", "reason"],
+            registry=self.registry,
         )
 
     def call_ended(self, life: Life) -> None:
@@ -111,14 +127,7 @@ class Metrics(Watcher):
         return counts
 
     def _histogram(self, name: str, documentation: str, bounds: Sequence[float]) -> LabelledHistogram:
-        histogram = LabelledHistogram(name, documentation, ["model"], bounds)
-        self.registry.register(histogram)
-        return histogram
-
-    def _counter(self, name: str, documentation: str, labels: Sequence[str]) -> LabelledCounter:
-        counter = LabelledCounter(name, documentation, labels)
-        self.registry.register(counter)
-        return counter
+        return LabelledHistogram(name, documentation, ["model"], buckets=bounds, registry=self.registry)
 
     def count_tokens(self, model: str, usage: Usage) -> None:
         """Counts what a finished call took."""

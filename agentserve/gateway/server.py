@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 
 import uvicorn
@@ -14,16 +15,19 @@ import uvloop
 
 from agentserve.cell.member import Member
 from agentserve.cell.shared import Shared
-from agentserve.config import Config
+from agentserve.config import Config, EngineSection
 from agentserve.dashboard.feed import Feed
 from agentserve.dashboard.routes import watching_routes
 from agentserve.dashboard.stories import Stories
-from agentserve.engines.factory import build_engines, default_logs
-from agentserve.engines.supervise import Supervised, Supervisor
+from agentserve.discovery.enlisting import Enlisting
+from agentserve.discovery.registry import RegistrySource
+from agentserve.discovery.routes import registration_routes
+from agentserve.discovery.sources import build_sources
+from agentserve.engines.factory import build_engine, build_engines, build_listed, default_logs
+from agentserve.engines.supervise import Supervised
 from agentserve.gateway.app import Gateway
 from agentserve.gateway.calllines import CallLines
 from agentserve.gateway.chain import Chain
-from agentserve.gateway.clientleg import ClientLeg
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.eventlog import EventLog
 from agentserve.gateway.faults.drain import Drain, DrainingServer
@@ -34,7 +38,9 @@ from agentserve.gateway.ledger import Ledger, Price
 from agentserve.gateway.lives import Lives
 from agentserve.gateway.metrics import Metrics
 from agentserve.gateway.passthrough import Passthrough
+from agentserve.gateway.prewarm import Prewarmer
 from agentserve.gateway.recorder import Recorder, RecordingError
+from agentserve.gateway.reload import Reloader, reload_routes, reloads_on_hang_up
 from agentserve.gateway.rollouts.ground import Ground
 from agentserve.gateway.rollouts.routes import rollout_routes
 from agentserve.gateway.rollouts.watch import WeightsWatch
@@ -50,8 +56,10 @@ from agentserve.gateway.virtual.model import VirtualModel
 from agentserve.gateway.virtual.scoring import Scoring
 from agentserve.state import open_store
 from agentserve.state.base import Store, StoreError
+from agentserve.state.memory import MemoryStore
 from scheduler.brain import Brain
 from scheduler.events import TenantChanged, WorkflowDeclared
+from scheduler.types import EngineId, Seconds
 
 CLOSING = 5
 """Seconds that connections have to close when nothing runs on them any more, or nothing may."""
@@ -65,8 +73,11 @@ BACKLOG = 2048
 logger = logging.getLogger(__name__)
 
 
-def run(config: Config, listener: socket.socket | None = None) -> int:
-    """Serves until interrupted, on a socket that listens already if there is one. Returns the process's exit code: 0, or 2 for what its user has to mend."""
+def run(config: Config, listener: socket.socket | None = None, read: Callable[[], Config] | None = None) -> int:
+    """Serves until interrupted, on a socket that listens already if there is one. `read` reads the configuration again.
+
+    Returns the process's exit code: 0, or 2 for what its user has to mend.
+    """
     try:
         brain = Brain(
             config.policy,
@@ -81,7 +92,7 @@ def run(config: Config, listener: socket.socket | None = None) -> int:
         return 2
     try:
         with listener:
-            uvloop.run(_serve(config, brain, listener))
+            uvloop.run(_serve(config, brain, listener, read))
     except KeyboardInterrupt:
         pass
     except (RecordingError, StoreError, TracingError, TuningError) as error:
@@ -110,8 +121,12 @@ def listen(config: Config) -> socket.socket:
     return listener
 
 
-async def _serve(config: Config, brain: Brain, listener: socket.socket) -> None:
-    async with gateway(config, brain, build_engines(config, default_logs())) as app:
+async def _serve(
+    config: Config, brain: Brain, listener: socket.socket, read: Callable[[], Config] | None = None
+) -> None:
+    async with gateway(config, brain, build_engines(config, default_logs()), read=read) as app:
+        if read is not None and reloads_on_hang_up():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.hang_up)
         _spare_garbage_collection()
         logger.info("listening on http%s://%s, policy %s", "s" if config.tls else "", config.listen, brain.policy.name)
         await http_server(config, app).serve(sockets=[listener])
@@ -121,7 +136,6 @@ def http_server(config: Config, app: Gateway) -> DrainingServer:
     """The server in front of the application."""
     settings = uvicorn.Config(
         app,
-        http=ClientLeg,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -143,18 +157,38 @@ def _spare_garbage_collection() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
+async def _opened(store: Store) -> Seconds:
+    """The store's clock. One that cannot be used is closed: an event loop does not end with connections of its own."""
+    try:
+        return await store.open()
+    except StoreError:
+        await store.close()
+        raise
+
+
 def virtual_models(config: Config, scoring: Scoring) -> dict[str, VirtualModel]:
     """The virtual models of a configuration, by name."""
     return {each.model: VirtualModel(each.model, each.spec, each.answer.extraction, scoring) for each in config.virtual}
 
 
+def build_anew(section: EngineSection, model: str) -> Supervised:
+    """An engine that comes with a configuration that was read again."""
+    return build_engine(section, model, default_logs())
+
+
 @asynccontextmanager
 async def gateway(
-    config: Config, brain: Brain, engines: Sequence[Supervised], store: Store | None = None
+    config: Config,
+    brain: Brain,
+    engines: Sequence[Supervised],
+    store: Store | None = None,
+    read: Callable[[], Config] | None = None,
+    build: Callable[[EngineSection, str], Supervised] = build_anew,
 ) -> AsyncIterator[Gateway]:
     """The application with its engines being looked after; on leaving, engines stop and what was learned is saved.
 
-    `engines` are those of `config`, in its order; `store` takes the place of the one that it names.
+    `engines` are those of `config`, in its order; `store` takes the place of the one that it names. `read` reads the
+    configuration again, and `build` makes the engines that come with it.
     """
     log = EventLog(config.event_log, brain) if config.event_log else None
     metrics = Metrics()
@@ -167,7 +201,7 @@ async def gateway(
     records = [*([log.record] if log else ()), lives.record]
     if store is None and config.store is not None:
         store = open_store(config.store)
-    clock = await store.open() if store else 0.0
+    clock = await _opened(store) if store else 0.0
     driver = Driver(brain, metrics, records, config.workflows, config.faults, clock)
 
     def configured() -> list[TenantChanged | WorkflowDeclared]:
@@ -178,20 +212,23 @@ async def gateway(
     for event in configured():
         driver.handle(event)
     door = Door(roster, load_keys(config.keys) if config.keys else None)
-    pools: dict[str, list[Supervised]] = {}
-    for (pool, _), engine in zip(config.engines, engines, strict=True):
-        pools.setdefault(pool.model, []).append(engine)
-    names = {model: [engine.name for engine in pool] for model, pool in pools.items()}
-    scoring = Scoring(driver, {each.target: names[each.target] for each in config.virtual if each.target})
-    sections = {pool.model: pool.rollouts for pool in config.pools}
-    grounds = {model: Ground(driver, model, pool, sections[model].bound) for model, pool in names.items()}
-    watch = WeightsWatch(scoring, {name: grounds[model] for model, pool in names.items() for name in pool})
-    supervisors = {engine.name: Supervisor(engine, watch, logger.info) for engine in engines}
+    scored: dict[str, list[EngineId]] = {}
+    scoring = Scoring(driver, scored)
+    grounds: dict[str, Ground] = {}
+    watch = WeightsWatch(scoring, grounds)
+    fleet = Fleet([pool.model for pool in config.pools], driver, watch, ledger)
+    scored.update({each.target: fleet.names[each.target] for each in config.virtual if each.target})
+    for pool in config.pools:
+        grounds[pool.model] = Ground(driver, pool.model, fleet.names[pool.model], pool.rollouts.bound)
     virtual = virtual_models(config, scoring)
-    fleet = Fleet(pools, driver, supervisors, ledger, list(virtual))
+    fleet.models += tuple(virtual)
+    names = fleet.names
+    for (pool, _), engine in zip(config.engines, engines, strict=True):
+        fleet.join(pool.model, engine)
     driver.metrics.registry.register(Gauges(fleet))
     chain = Chain()
-    tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors.values()]
+    tasks: list[asyncio.Task[None]] = []
+    prewarmer = Prewarmer(driver) if config.discovery is not None else None
     member = recall = None
     if store is not None:
         member = Member(store, config, driver, lives.calls.values, names, configured)
@@ -199,6 +236,17 @@ async def gateway(
         shared = Shared(store, member.name, roster, chain)
         recall = shared.find
         tasks += [asyncio.create_task(member.run()), asyncio.create_task(shared.keep())]
+    reloader = Reloader(config, read, driver, fleet, roster, build)
+    if member is not None:
+        reloader.told.append(member.take_up)
+        member.reload = reloader.on_signal
+        reloader.spread = member.spread
+    registry = None
+    if config.discovery is not None:
+        registry = RegistrySource(store or MemoryStore()) if config.discovery.http else None
+        sources = build_sources(config.discovery, registry)
+        enlisting = Enlisting(sources, fleet, build_listed, config.discovery.drain)
+        tasks.append(asyncio.create_task(enlisting.run()))
     if config.state is not None:
         load_memory(config.state, chain, roster)
         tasks.append(asyncio.create_task(keep_state(config.state, brain.learned, chain, roster)))
@@ -218,9 +266,13 @@ async def gateway(
         inference = Inference(
             driver, names, config.limits, chain, virtual, keyed=config.keys is not None, recall=recall
         )
-        drains = {model: section.drain for model, section in sections.items()}
-        rollouts = rollout_routes(driver, config.limits, grounds, drains) if store is None else None
-        app = Gateway(fleet, door, inference, Passthrough(driver, names, config.limits), drain, watching, rollouts)
+        app = Gateway(fleet, door, inference, Passthrough(driver, names, config.limits), drain, watching)
+        app.add_control(registration_routes(registry, fleet))
+        app.add_control(reload_routes(reloader))
+        app.hang_up = reloader.on_signal
+        if store is None:
+            drains = {pool.model: pool.rollouts.drain for pool in config.pools}
+            app.add_control(rollout_routes(driver, config.limits, grounds, drains))
         if member is not None:
             member.attach(app.control, roster.of)
             app.elsewhere = member.ask
@@ -229,6 +281,10 @@ async def gateway(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await reloader.close()
+        await fleet.close()
+        if prewarmer is not None:
+            await prewarmer.close()
         watch.close()
         scoring.close()
         driver.close()

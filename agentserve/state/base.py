@@ -16,6 +16,10 @@ SCHEMA = 1
 """Of the keys and values. A program that finds another one does not touch them."""
 
 
+LEFT: Seconds = 60.0
+"""How long it is said of an engine that it has left."""
+
+
 class StoreError(Exception):
     """The store cannot be used as it is. The message says why and what to do."""
 
@@ -118,6 +122,18 @@ class Store(Protocol):
 
     async def remember(self, programs: Mapping[tuple[TenantId, str], str]) -> None:
         """Notes the programs of responses, by tenant and response id."""
+        ...
+
+    async def enlist(self, name: str, entry: str, ttl: Seconds) -> None:
+        """Notes what there is to say of an engine, for `ttl` from now."""
+        ...
+
+    async def delist(self, name: str) -> None:
+        """Says of an engine that it leaves."""
+        ...
+
+    async def enlisted(self) -> Mapping[str, tuple[str, Seconds]]:
+        """What was said of each engine, and how long it still holds; the empty word says that it leaves."""
         ...
 
     async def recall(self, tenant: TenantId, response: str) -> str | None:

@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
 
-from agentserve.state.base import Candidate, Lease, Saved, Snapshot
+from agentserve.state.base import LEFT, Candidate, Lease, Saved, Snapshot
 from scheduler.types import Seconds, TenantId, Tokens
 
 MAX_RESPONSES = 16_384
@@ -24,6 +24,7 @@ class MemoryStore:
         self._snapshot: Snapshot | None = None
         self._log: list[bytes] = []
         self._spent: defaultdict[tuple[TenantId, int], dict[str, Tokens]] = defaultdict(dict)
+        self._engines: dict[str, tuple[str, Seconds]] = {}
         self._responses: OrderedDict[tuple[TenantId, str], str] = OrderedDict()
 
     async def open(self) -> Seconds:
@@ -91,6 +92,20 @@ class MemoryStore:
         self._responses.update(programs)
         while len(self._responses) > MAX_RESPONSES:
             self._responses.popitem(last=False)
+
+    async def enlist(self, name: str, entry: str, ttl: Seconds) -> None:
+        """Notes what there is to say of an engine."""
+        self._engines[name] = entry, self._clock() + ttl
+
+    async def delist(self, name: str) -> None:
+        """Says of an engine that it leaves."""
+        await self.enlist(name, "", LEFT)
+
+    async def enlisted(self) -> Mapping[str, tuple[str, Seconds]]:
+        """What was said of each engine, and how long it still holds."""
+        now = self._clock()
+        self._engines = {name: said for name, said in self._engines.items() if said[1] > now}
+        return {name: (entry, until - now) for name, (entry, until) in self._engines.items()}
 
     async def recall(self, tenant: TenantId, response: str) -> str | None:
         """The program of a response."""

@@ -8,6 +8,7 @@ Keys, all under `agentserve:{CELL}:`
     snapshot            hash: code, brain, learned
     log                 stream of groups of lines since the snapshot, in the field `g`
     spent:TENANT:PERIOD hash: gateway to tokens
+    engines             hash: engine to "MILLISECONDS ENTRY", until when what is said of it
     response:TENANT:ID  the program of a response
 """
 
@@ -30,7 +31,7 @@ from redis.exceptions import (
     TimeoutError,  # noqa: A004
 )
 
-from agentserve.state.base import SCHEMA, Candidate, Lease, Saved, Snapshot, StoreError, StoreUnreachableError
+from agentserve.state.base import LEFT, SCHEMA, Candidate, Lease, Saved, Snapshot, StoreError, StoreUnreachableError
 from scheduler.types import Seconds, TenantId, Tokens
 
 OLDEST = (6, 0)
@@ -84,6 +85,27 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 local sum = 0
 for _, tokens in ipairs(redis.call('HVALS', KEYS[1])) do sum = sum + tonumber(tokens) end
 return sum
+"""
+
+ENLIST = """
+local time = redis.call('TIME')
+local ends = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%d', ends) .. ' ' .. ARGV[2])
+"""
+ENLISTED = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local said = {}
+local all = redis.call('HGETALL', KEYS[1])
+for index = 1, #all, 2 do
+  local ends, entry = string.match(all[index + 1], '^(%d+) (.*)$')
+  if tonumber(ends) > now then
+    said[#said + 1] = {all[index], entry, tonumber(ends) - now}
+  else
+    redis.call('HDEL', KEYS[1], all[index])
+  end
+end
+return said
 """
 
 
@@ -169,6 +191,19 @@ class RedisStore:
             for (tenant, response), program in programs.items():
                 pipe.set(self._key(f"response:{tenant}:{response}"), program, px=_ms(REMEMBERED))
             await pipe.execute()
+
+    async def enlist(self, name: str, entry: str, ttl: Seconds) -> None:
+        """Notes what there is to say of an engine."""
+        await self._run(ENLIST, ("engines",), name, entry, _ms(ttl))
+
+    async def delist(self, name: str) -> None:
+        """Says of an engine that it leaves."""
+        await self.enlist(name, "", LEFT)
+
+    async def enlisted(self) -> Mapping[str, tuple[str, Seconds]]:
+        """What was said of each engine, and how long it still holds."""
+        said = await self._run(ENLISTED, ("engines",))
+        return {_text(name): (_text(entry), left / 1000) for name, entry, left in said}
 
     async def recall(self, tenant: TenantId, response: str) -> str | None:
         """The program of a response."""

@@ -6,6 +6,8 @@ import contextlib
 import json
 import multiprocessing
 import os
+import signal
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +23,8 @@ from agentserve.logs import configure
 from agentserve.state.redis import RedisStore
 from scheduler.brain import Brain
 from scheduler.policy import PRESETS
-from tests.cell.engines import serve
+from tests.cell.cables import Cable
+from tests.cell.engines import Entry, read, serve
 from tests.redis_fixture import RealRedis, free_port
 
 CELL = "chaos"
@@ -44,13 +47,11 @@ def _serve(config: Path, log: Path) -> None:
 
 
 @dataclass
-class GatewayProcess:
-    """One gateway, which can be killed and started again on its port."""
+class Mortal:
+    """A process that can be killed and started again on its port."""
 
     name: str
-    config: Path
     port: int
-    log: Path
     process: ForkServerProcess | None = None
     deaths: list[float] = field(default_factory=list)
     """When it was killed, by the monotonic clock."""
@@ -64,8 +65,11 @@ class GatewayProcess:
         return self.process is not None
 
     def start(self) -> None:
-        self.process = FORKS.Process(target=_serve, args=(self.config, self.log), daemon=True)
+        self.process = self.made()
         self.process.start()
+
+    def made(self) -> ForkServerProcess:
+        raise NotImplementedError
 
     def kill(self) -> None:
         assert self.process is not None
@@ -73,6 +77,51 @@ class GatewayProcess:
         self.process.kill()
         self.process.join()
         self.process = None
+        while self._accepts():  # the kernel still has its socket: what it takes now comes to nothing
+            time.sleep(0.005)
+
+    def _accepts(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def freeze(self) -> None:
+        """It does nothing until `thaw`, and does not know."""
+        assert self.process is not None
+        assert self.process.pid is not None
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        assert self.process.pid is not None
+        os.kill(self.process.pid, signal.SIGCONT)
+
+
+@dataclass
+class EngineProcess(Mortal):
+    """One emulated engine."""
+
+    diary: Path = Path()
+    speed: float = 1.0
+
+    def made(self) -> ForkServerProcess:
+        return FORKS.Process(target=serve, args=(self.port, self.speed, self.diary), daemon=True)
+
+    def entries(self) -> list[Entry]:
+        """What it has seen, in all its lives."""
+        return list(read(self.diary)) if self.diary.exists() else []
+
+
+@dataclass
+class GatewayProcess(Mortal):
+    """One gateway."""
+
+    config: Path = Path()
+    log: Path = Path()
+    cable: Cable | None = None
+    """Its way to the store, where that can be cut."""
+
+    def made(self) -> ForkServerProcess:
+        return FORKS.Process(target=_serve, args=(self.config, self.log), daemon=True)
 
     def standing(self) -> str:
         """Where the brain is, as it sees it; "" if it does not answer or is not ready."""
@@ -95,7 +144,7 @@ class Cluster:
 
     redis: RealRedis
     gateways: list[GatewayProcess]
-    engines: list[str]
+    engines: list[EngineProcess]
 
     def leader(self) -> GatewayProcess | None:
         """The gateway with the brain."""
@@ -111,12 +160,17 @@ class Cluster:
 
     async def brain(self) -> Brain:
         """The brain as the store has it."""
+        brain = await self.stored()
+        assert brain is not None, "there is nothing in the store"
+        return brain
+
+    async def stored(self) -> Brain | None:
+        """The brain as the store has it, if it has one."""
         store = RedisStore(self.redis.url, CELL)
         await store.open()
         try:
             saved = await store.restore()
-            assert saved is not None, "there is nothing in the store"
-            return revive(saved, PRESETS["agentserve"], 900.0)
+            return None if saved is None else revive(saved, PRESETS["agentserve"], 900.0)
         finally:
             await store.close()
 
@@ -127,47 +181,54 @@ def cluster(
     *,
     gateways: int = 3,
     engines: int = 4,
-    speed: float = 20.0,
-    redis_port: int | None = None,
+    speed: float = 1.0,
+    cables: bool = False,
     lease: float = 1.5,
     **settings: object,
 ) -> Iterator[Cluster]:
-    """Runs while the block does. `redis_port` is where gateways look for the server, if not where it is."""
+    """Runs while the block does. With `cables` each gateway has a way to the store that can be cut."""
     (folder / "redis").mkdir()
     redis = RealRedis(folder / "redis")
     redis.start()
-    ours, theirs = FORKS.Pipe(duplex=False)
-    serving = FORKS.Process(target=serve, args=(engines, speed, theirs), daemon=True)
-    serving.start()
-    urls = ours.recv()
+    fleet = [
+        EngineProcess(f"e{number}", free_port(), diary=folder / f"engine-{number}.diary", speed=speed)
+        for number in range(engines)
+    ]
+    ways = [Cable(redis.port) if cables else None for _ in range(gateways)]
     found = Cluster(
-        redis, [_gateway(folder, n, urls, redis_port or redis.port, lease, settings) for n in range(gateways)], urls
+        redis, [_gateway(folder, n, fleet, redis, ways[n], lease, settings) for n in range(gateways)], fleet
     )
     try:
-        for gateway in found.gateways:
-            gateway.start()
+        for process in (*fleet, *found.gateways):
+            process.start()
         found.settle()
         yield found
     finally:
-        for gateway in found.gateways:
-            if gateway.alive:
-                gateway.kill()
-        serving.kill()
-        serving.join()
+        for process in (*found.gateways, *fleet):
+            if process.alive:
+                process.kill()
+        for way in ways:
+            if way is not None:
+                way.close()
         redis.stop()
 
 
 def _gateway(
-    folder: Path, number: int, urls: list[str], redis_port: int, lease: float, settings: dict[str, object]
+    folder: Path,
+    number: int,
+    fleet: list[EngineProcess],
+    redis: RealRedis,
+    cable: Cable | None,
+    lease: float,
+    settings: dict[str, object],
 ) -> GatewayProcess:
-    port = free_port()
-    engines = [{"name": f"e{index}", "url": url} for index, url in enumerate(urls)]
+    port, store = free_port(), redis.port if cable is None else cable.port
     config = {
         "listen": f"127.0.0.1:{port}",
-        "pools": [{"model": "m", "engines": engines}],
-        "store": {"redis": f"redis://127.0.0.1:{redis_port}/0", "cell": CELL, "lease": lease},
+        "pools": [{"model": "m", "engines": [{"name": engine.name, "url": engine.url} for engine in fleet]}],
+        "store": {"redis": f"redis://127.0.0.1:{store}/0", "cell": CELL, "lease": lease},
         **settings,
     }
     file = folder / f"gateway-{number}.yaml"
     file.write_text(json.dumps(config))
-    return GatewayProcess(f"gateway-{number}", file, port, folder / f"gateway-{number}.log")
+    return GatewayProcess(f"gateway-{number}", port, config=file, log=folder / f"gateway-{number}.log", cable=cable)

@@ -167,6 +167,28 @@ async def test_calls_of_a_gateway_that_is_gone_are_cancelled() -> None:
         call.cancel()
 
 
+async def test_a_reload_of_any_gateway_reaches_all_and_the_next_brain_too() -> None:
+    async with cell(3) as world:
+        leader = await world.settle()
+        asked, other = world.others(leader)
+        let_go = asyncio.Event()
+        for engine in asked.engines:
+            engine.script.append(let_go)
+        running = asyncio.create_task(asked.ask("p"))
+        await eventually(lambda: bool(leader.driver.brain.calls), "the call")
+        world.policy = "continuum"
+        answer = await asked.client.post("/agentserve/v1/reload")
+        assert answer.json()["changed"] == ["policy"]
+        assert answer.json()["gateways_told"] == 1, "the one with the brain, which tells the others"
+        await eventually(lambda: leader.driver.brain.policy.name == "continuum", "the new policy")
+        let_go.set()
+        await running
+        leader.cable.cut = True
+        new = await world.settle(asked, other)
+        assert new.driver.brain.policy.name == "continuum"
+        assert sum(len(engine.sent) for engine in asked.engines) == 1
+
+
 async def test_what_only_the_brain_knows_can_be_asked_of_any_gateway() -> None:
     async with cell(2) as world:
         leader = await world.settle()

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import httpx
 
+from agentserve.config import Config
 from agentserve.gateway.app import Gateway
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.server import gateway
@@ -63,6 +64,8 @@ class Part:
 class CellWorld:
     store: MemoryStore
     parts: list[Part] = field(default_factory=list)
+    policy: str = "agentserve"
+    """In the configuration of every gateway, when it is read again."""
 
     @property
     def leaders(self) -> list[Part]:
@@ -93,9 +96,15 @@ async def cell(gateways: int = 2, spec: EngineSpec = SPEC) -> AsyncIterator[Cell
         for _ in range(gateways):
             own = await stack.enter_async_context(AsyncExitStack())
             engines = [FakeEngine("a", spec), FakeEngine("b", spec)]
-            config = configure(engines, policy="agentserve", store={"redis": "redis://unused", "lease": LEASE})
+
+            def read(engines: list[FakeEngine] = engines) -> Config:
+                return configure(engines, policy=world.policy, store={"redis": "redis://unused", "lease": LEASE})
+
+            config = read()
             cable = Cable(world.store)
-            app = await own.enter_async_context(gateway(config, Brain(config.policy), engines, cast("Store", cable)))
+            app = await own.enter_async_context(
+                gateway(config, Brain(config.policy), engines, cast("Store", cable), read)
+            )
             url = await own.enter_async_context(serve(app))
             client = await own.enter_async_context(httpx.AsyncClient(base_url=url))
             part = Part(app, engines, cable, client, own)

@@ -13,7 +13,6 @@ from starlette.types import ASGIApp
 
 from agentserve.config import Config, parse
 from agentserve.gateway.app import Gateway
-from agentserve.gateway.clientleg import ClientLeg
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.server import gateway, listen
 from scheduler.brain import Brain
@@ -59,7 +58,7 @@ async def world(*engines: FakeEngine, kind: type[Brain] = Brain, **settings: obj
 @asynccontextmanager
 async def serve(app: ASGIApp) -> AsyncIterator[str]:
     listener = listen(parse({"listen": "127.0.0.1:0", "pools": ANY_POOL}))
-    settings = uvicorn.Config(app, http=ClientLeg, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+    settings = uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(settings)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:

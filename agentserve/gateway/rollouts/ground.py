@@ -53,7 +53,8 @@ class Ground:
 
     def __init__(self, driver: Driver, model: str, engines: Sequence[EngineId], bound: Bound | None) -> None:
         self.model = model
-        self.engines = tuple(engines)
+        self.engines = engines
+        """Those of the pool, which may join and leave."""
         self.versions = Versions()
         self.submitted = Submitted(bound)
         self.samples: set[Sample] = set()
@@ -140,7 +141,7 @@ class Ground:
         self._update = update
         async with self._updating:
             self._end_outdated()
-            return [await self._change(engine, update, drain) for engine in self.engines if engine in self._up()]
+            return [await self._change(engine, update, drain) for engine in self._up()]
 
     async def join(self, engine: Engine) -> None:
         """An engine has come up anew, with the weights that it begins with; it gets the latest."""

@@ -14,16 +14,18 @@ from scheduler.types import EngineId, EngineSpec, Seconds
 class WeightsWatch:
     """Watches engines (`supervise.Watcher`) on behalf of `watcher`, which hears of them when their weights are there."""
 
-    def __init__(self, watcher: Watcher, grounds: Mapping[EngineId, Ground]) -> None:
+    def __init__(self, watcher: Watcher, grounds: Mapping[str, Ground]) -> None:
+        """`grounds` are those of the models; an engine of another model is none of ours."""
         self._watcher = watcher
         self._grounds = grounds
         self._joining: dict[EngineId, asyncio.Task[None]] = {}
 
     def engine_up(self, engine: Engine, spec: EngineSpec) -> None:
         """An engine is healthy."""
-        ground = self._grounds[engine.name]
-        if ground.versions.latest == 0:
-            ground.joins(engine.name)
+        ground = next((ground for ground in self._grounds.values() if engine.name in ground.engines), None)
+        if ground is None or ground.versions.latest == 0:
+            if ground is not None:
+                ground.joins(engine.name)
             self._watcher.engine_up(engine, spec)
         else:
             self._joining[engine.name] = asyncio.create_task(self._join(ground, engine, spec))

@@ -20,6 +20,20 @@ class Roster:
         for section in config.tenants:
             self._add(section)
 
+    def change(self, config: Config) -> None:
+        """Takes up other terms; what tenants have used, and what is under way, goes on to count.
+
+        Tenants that the configuration does not name any more are like those that it never named.
+        """
+        self._allow = config.allow
+        sections = {TenantId(section.name): section for section in config.tenants}
+        for name in self._tenants.keys() | sections.keys():
+            section = sections.get(name) or TenantSection(name=name)
+            if name in self._tenants:
+                self._tenants[name].change(section, self._passage(section))
+            else:
+                self._add(section)
+
     def __iter__(self) -> Iterator[Tenant]:
         return iter(tuple(self._tenants.values()))
 
@@ -49,8 +63,11 @@ class Roster:
                 tenant.budget.period, tenant.budget.spent = row
 
     def _add(self, section: TenantSection) -> Tenant:
-        allow = frozenset(self._allow if section.allow is None else section.allow)
-        salt = f"agentserve/{section.name}" if self._keyed and not section.shared_cache else ""
-        tenant = Tenant(section, Passage(allow, salt, authorization=not self._keyed))
+        tenant = Tenant(section, self._passage(section))
         self._tenants[tenant.id] = tenant
         return tenant
+
+    def _passage(self, section: TenantSection) -> Passage:
+        allow = frozenset(self._allow if section.allow is None else section.allow)
+        salt = f"agentserve/{section.name}" if self._keyed and not section.shared_cache else ""
+        return Passage(allow, salt, authorization=not self._keyed)

@@ -32,15 +32,25 @@ class Tenant:
 
     def __init__(self, section: TenantSection, passage: Passage) -> None:
         self.id = TenantId(section.name)
+        self.line = WaitingLine()
+        self.budget: Budget | None = None
+        self._requests: Bucket | None = None
+        self._tokens: Bucket | None = None
+        self._under_way = _UnderWay()
+        self.change(section, passage)
+
+    def change(self, section: TenantSection, passage: Passage) -> None:
+        """Takes up terms. What was spent of a budget whose period is the same stays spent; a rate that differs begins full."""
         self.weight = section.weight
         self.tier = section.tier
         self.passage = passage
-        self.line = WaitingLine()
-        self.budget = Budget(section.budget.tokens, section.budget.every) if section.budget else None
+        before, budget = self.budget, section.budget
+        self.budget = Budget(budget.tokens, budget.every) if budget else None
+        if self.budget is not None and before is not None and before.every == self.budget.every:
+            self.budget.period, self.budget.spent = before.period, before.spent
+        self._requests = _bucket(self._requests, section.requests_per_minute)
+        self._tokens = _bucket(self._tokens, section.tokens_per_minute)
         self._section = section
-        self._requests = Bucket(section.requests_per_minute) if section.requests_per_minute else None
-        self._tokens = Bucket(section.tokens_per_minute) if section.tokens_per_minute else None
-        self._under_way = _UnderWay()
 
     def request(self, now: Seconds, date: Seconds) -> AbstractContextManager[None]:
         """Takes a request, which is to be served within the context.
@@ -100,6 +110,12 @@ class _UnderWay(AbstractContextManager[None]):
 
     def __exit__(self, *error: object) -> None:
         self.requests -= 1
+
+
+def _bucket(before: Bucket | None, per_minute: int | None) -> Bucket | None:
+    if per_minute is None:
+        return None
+    return before if before is not None and before.per_minute == per_minute else Bucket(per_minute)
 
 
 def _over(message: str, wait: Seconds, code: str = "rate_limit_exceeded") -> ApiError:

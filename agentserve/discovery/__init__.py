@@ -1,0 +1,1 @@
+"""Engines that join and leave while the gateway serves: who lists them, and what follows from a list."""
