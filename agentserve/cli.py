@@ -14,6 +14,7 @@ from rich.table import Table
 
 from agentserve import __version__
 from agentserve.commands.calibrate import calibrate
+from agentserve.commands.cluster import cluster as cluster_commands
 from agentserve.commands.common import JsonOption, err, fail, out, print_json
 from agentserve.commands.doctor import doctor
 from agentserve.commands.explain import explain
@@ -178,4 +179,5 @@ app.command()(validate)
 app.command()(tune)
 app.command("tune-virtual")(tune_virtual)
 app.add_typer(key_commands, name="keys")
+app.add_typer(cluster_commands, name="cluster")
 app.command()(workflows)

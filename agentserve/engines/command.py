@@ -25,9 +25,9 @@ PLUGIN_ARGS = (
 )
 
 
-def command_args(launch: Launch, served_as: str, port: int) -> list[str]:
+def command_args(launch: Launch, served_as: str, port: int, host: str = HOST) -> list[str]:
     """The arguments of vLLM. Those of the user come last, because the last one given wins."""
-    args = ["--model", launch.model, "--served-model-name", served_as, "--host", HOST, "--port", str(port)]
+    args = ["--model", launch.model, "--served-model-name", served_as, "--host", host, "--port", str(port)]
     args.append("--disable-uvicorn-access-log")  # we ask for its health every second
     if launch.plugin:
         args += PLUGIN_ARGS

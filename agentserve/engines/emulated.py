@@ -45,7 +45,7 @@ class EmulatedServer:
         self._server: _Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self) -> str:
+    async def start(self, host: str = "127.0.0.1") -> str:
         """Starts serving and returns the base URL. After `stop` it may be started again, and is then empty.
 
         Raises:
@@ -56,7 +56,7 @@ class EmulatedServer:
         app = EmulatedApp(self._model, clock, lambda: self.fault)
         # asyncio sends small pieces without delay only on sockets that name their protocol
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((host, 0))
         config = uvicorn.Config(
             app.asgi,
             lifespan="off",
@@ -69,7 +69,7 @@ class EmulatedServer:
         serving = asyncio.create_task(self._server.serve([listener]))
         self._tasks = [asyncio.create_task(clock.run()), serving]
         await self._server.ready.wait()
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+        return f"http://{host}:{listener.getsockname()[1]}"
 
     async def stop(self) -> None:
         """Breaks off the calls that run, and frees the port."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from agentserve.config import Config, EngineSection
 from agentserve.discovery.section import Entry
 from agentserve.engines.attached import AttachedEngine
+from agentserve.engines.command import HOST
 from agentserve.engines.in_process import InProcessEngine
 from agentserve.engines.launched import LaunchedEngine
 from agentserve.engines.probe import Known
@@ -24,13 +25,13 @@ def build_engines(config: Config, logs: Path) -> list[AttachedEngine]:
     return [build_engine(engine, pool.model, logs) for pool, engine in config.engines]
 
 
-def build_engine(section: EngineSection, model: str, logs: Path) -> AttachedEngine:
-    """One engine of the pool `model`; it is not started."""
+def build_engine(section: EngineSection, model: str, logs: Path, host: str = HOST) -> AttachedEngine:
+    """One engine of the pool `model`, which is not started; one of our own listens on `host`."""
     name = EngineId(section.name)
     if section.launch is not None:
-        return LaunchedEngine(name, section.launch, model, logs / f"{section.name}.log")
+        return LaunchedEngine(name, section.launch, model, logs / f"{section.name}.log", host)
     if section.emulated is not None:
-        return InProcessEngine(name, section.emulated, model)
+        return InProcessEngine(name, section.emulated, model, host)
     known = Known(model, kv_tokens=section.kv_tokens, priority=section.priority)
     return AttachedEngine(name, section.url or "", known)
 

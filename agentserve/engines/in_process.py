@@ -5,6 +5,7 @@ from __future__ import annotations
 from agentserve.config import Emulated
 from agentserve.engines.attached import AttachedEngine
 from agentserve.engines.base import EngineError, Progress
+from agentserve.engines.command import HOST
 from agentserve.engines.emulated import EmulatedServer
 from agentserve.engines.probe import Known
 from scheduler.types import EngineId, EngineSpec
@@ -15,9 +16,10 @@ from simulator.profile import CPU_SMOLLM2, ProfileError, load_profile
 class InProcessEngine(AttachedEngine):
     """An engine that only pretends, and says so whenever it starts."""
 
-    def __init__(self, name: EngineId, section: Emulated, model: str) -> None:
+    def __init__(self, name: EngineId, section: Emulated, model: str, host: str = HOST) -> None:
         super().__init__(name, "", Known(model, priority=True, max_num_seqs=section.max_num_seqs))
         self._section = section
+        self._host = host
         self._model = model
         self._server: EmulatedServer | None = None
 
@@ -30,7 +32,7 @@ class InProcessEngine(AttachedEngine):
         await self._end()
         try:
             self._server = self._build()
-            self._leg.url = await self._server.start()
+            self._leg.url = await self._server.start(self._host)
         except (OSError, ProfileError) as error:
             raise EngineError(f"engine {self.name} could not be emulated: {error}") from error
         progress(f"engine {self.name} is emulated: its times are modelled and its text is filler")

@@ -26,9 +26,10 @@ POLL: Seconds = 0.2
 class LaunchedEngine(AttachedEngine):
     """An engine that is started and ended with the gateway."""
 
-    def __init__(self, name: EngineId, launch: Launch, served_as: str, log: Path) -> None:
-        super().__init__(name, f"http://{command.HOST}", command.known(launch, served_as))
+    def __init__(self, name: EngineId, launch: Launch, served_as: str, log: Path, host: str = command.HOST) -> None:
+        super().__init__(name, f"http://{host}", command.known(launch, served_as))
         self.log = log
+        self._host = host
         self._launch = launch
         self._served_as = served_as
         self._process: LoggedProcess | None = None
@@ -67,15 +68,15 @@ class LaunchedEngine(AttachedEngine):
 
     async def _spawn(self) -> LoggedProcess:
         try:
-            port = _free_port(self._launch.port or 0)
+            port = _free_port(self._host, self._launch.port or 0)
         except OSError as error:
             raise EngineError(
                 f"engine {self.name} cannot have port {self._launch.port} ({error.strerror}): stop what listens there, "
                 "or leave launch.port out"
             ) from error
-        self._leg.url = f"http://{command.HOST}:{port}"
+        self._leg.url = f"http://{self._host}:{port}"
         self._starts += 1
-        words = [*command.SERVER, *command.command_args(self._launch, self._served_as, port)]
+        words = [*command.SERVER, *command.command_args(self._launch, self._served_as, port, self._host)]
         try:
             if self._starts == 1:
                 self.log.unlink(missing_ok=True)  # the last gateway's
@@ -109,10 +110,10 @@ class LaunchedEngine(AttachedEngine):
             self._process = None
 
 
-def _free_port(wanted: int) -> int:
+def _free_port(host: str, wanted: int) -> int:
     """The wanted port, or any where it is 0. Raises `OSError` if somebody listens there."""
     with socket.socket() as candidate:
         candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        candidate.bind((command.HOST, wanted))
+        candidate.bind((host, wanted))
         port: int = candidate.getsockname()[1]
         return port

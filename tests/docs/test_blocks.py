@@ -21,6 +21,7 @@ import yaml
 from typer.core import TyperCommand, TyperGroup
 
 from agentserve.cli import app
+from agentserve.cluster.section import parse_cluster
 from agentserve.config import parse
 from tests.docs.blocks import PAGES, ROOT, Block, blocks
 from tests.engine_fixture import free_port
@@ -75,6 +76,9 @@ def test_python_runs(block: Block, address: str, request: pytest.FixtureRequest,
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
 def test_configurations_are_read(block: Block) -> None:
     written = yaml.safe_load(block.text)
+    if "address" in written:
+        parse_cluster(written, str(block))
+        return
     needed = {"pools": [{"model": MODEL, "engines": [{"url": "http://127.0.0.1:8101"}]}]} | (
         {"state": "state.json"} if "tenants" in written else {}
     )

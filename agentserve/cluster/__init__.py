@@ -1,0 +1,1 @@
+"""Engines and gateways on a Ray cluster: deployed, kept up, restarted and scaled."""
