@@ -201,6 +201,7 @@ async def test_tokens_are_counted_as_prompts_are(client: httpx.AsyncClient) -> N
     ("path", "body", "status", "message"),
     [
         ("/v1/completions", {"prompt": "x" * 799, "max_tokens": 1}, 400, "maximum context length is 200 tokens"),
+        ("/v1/completions", {"prompt": "x", "max_tokens": 2**62}, 400, "maximum context length is 200 tokens"),
         ("/v1/completions", {"prompt": "x" * 900}, 400, "contains 225 input tokens"),
         ("/v1/completions", {"prompt": ""}, 400, "prompt is empty"),
         ("/v1/completions", {"prompt": "x", "model": "other"}, 404, "The model `other` does not exist."),

@@ -60,7 +60,7 @@ async def test_the_engine_with_the_fewest_of_them_is_asked() -> None:
 
 @pytest.mark.parametrize(("path", "check"), [(EMBEDDINGS, openai_error), (COUNT, anthropic_error)])
 async def test_what_goes_wrong_is_told_in_the_shape_of_the_route(path: str, check: Callable[[Fields], str]) -> None:
-    not_found = FakeReply([b'{"detail":"Not Found"}'], status=404)
+    not_found = FakeReply([b'{"detail":"Not Found"}'], status=404, headers={"content-type": "text/plain"})
     async with world(limits={"body_bytes": 1000}) as w:
         for content, status in ((b"{", 400), (b'{"model":"x"}', 404), (b'{"model":7}', 400), (b" " * 1001, 413)):
             answer = await w.client.post(path, content=content)
@@ -70,6 +70,7 @@ async def test_what_goes_wrong_is_told_in_the_shape_of_the_route(path: str, chec
         w.engine.script.append(not_found)
         answer = await w.client.post(path, json={"model": "m"})
         assert (answer.status_code, f"does not offer {path}" in check(answer.json())) == (404, True)
+        assert answer.headers["content-type"] == "application/json"
         w.engine.script.append(FakeReply([b"dead"], status=500))
         answer = await w.client.post(path, json={"model": "m"})
         assert (answer.status_code, "dead" in check(answer.json())) == (502, True)
