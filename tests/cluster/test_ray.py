@@ -27,7 +27,6 @@ EMULATED = {"kv_tokens": 16_384, "max_model_len": 4096, "speed": 20.0}
 
 def _add(cluster: Cluster, **wanted: Any) -> Any:
     """A node more. Ray gives one 30 s to come up, which is not enough on a machine that does much else."""
-    wanted["node_ip_address"] = "127.0.0.1"
     for _ in range(STARTS - 1):
         try:
             return cluster.add_node(**wanted)
