@@ -34,6 +34,7 @@ from scheduler import registry
 from scheduler.policy import PRESETS, Choice, PolicyConfig, parse_policy
 from scheduler.procedures.answers import Extraction, Rule
 from scheduler.procedures.base import Kind, ProcedureSpec, Vote
+from scheduler.rollouts.staleness import Bound
 from scheduler.types import DEFAULT_TENANT
 from simulator.tune.objective import parse_objective
 
@@ -156,11 +157,28 @@ class EngineSection(Section):
         return self
 
 
+class RolloutSection(Section):
+    """What a trainer allows its samples, and how long an update of weights waits for calls."""
+
+    batch: Count | None = None
+    """Samples that make a version of the weights. Without it groups are never refused."""
+    lag: Annotated[int, Field(ge=0)] = 1
+    """How many versions the weights that write a sample may be behind those that are trained with it."""
+    drain: Duration = 30.0
+    """How long calls have to end before an engine's weights change; samples go on elsewhere after that."""
+
+    @property
+    def bound(self) -> Bound | None:
+        """How stale samples may be."""
+        return None if self.batch is None else Bound(self.batch, self.lag)
+
+
 class Pool(Section):
     """The engines that serve one model, under the name that clients use."""
 
     model: str = Field(min_length=1)
     engines: list[EngineSection] = Field(min_length=1)
+    rollouts: RolloutSection = Field(default_factory=RolloutSection)
 
 
 class VirtualSection(Section):

@@ -483,7 +483,9 @@ class Brain:
         former = self.engines.get(event.engine)
         if former is not None:
             self._books.empty(former)
-        self._books.set_engine(EngineState(event.engine, event.spec, Account(event.spec.kv_tokens)))
+        status = EngineStatus.DRAINING if event.held else EngineStatus.UP
+        account = Account(event.spec.kv_tokens)
+        self._books.set_engine(EngineState(event.engine, event.spec, account, status, returns=event.held))
         for call in self._gate.line:
             call.failed_on = tuple(name for name in call.failed_on if name != event.engine)
         self._books.roomier.add(event.engine)

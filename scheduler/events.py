@@ -190,11 +190,15 @@ class PinReported:
 
 @dataclass(frozen=True, slots=True)
 class EngineUp:
-    """An engine is there (again), empty. A second EngineUp of the same name replaces the first."""
+    """An engine is there (again), empty. A second EngineUp of the same name replaces the first.
+
+    One that is `held` takes no calls until an `EngineResumed`, as if it drained and returned.
+    """
 
     at: Seconds
     engine: EngineId
     spec: EngineSpec
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,14 +54,15 @@ class Gateway:
         passthrough: Passthrough,
         drain: Drain,
         watching: APIRouter,
+        rollouts: APIRouter | None = None,
     ) -> None:
-        """`watching` are the routes of those who watch."""
+        """`watching` are the routes of those who watch; `rollouts` those of trainers, where the gateway is alone."""
         self.driver = fleet.driver
         self.door = door
         self.drain = drain
         self._inference = inference
         self._passthrough = passthrough
-        self.control: ASGIApp = _control_app(fleet, watching)
+        self.control: ASGIApp = _control_app(fleet, watching, rollouts)
         self.elsewhere: Elsewhere | None = None
         """Who asks the gateway with the brain, where gateways share one."""
 
@@ -99,11 +100,13 @@ class Gateway:
         return visitor.tenant.request(self.driver.now(), time.time())
 
 
-def _control_app(fleet: Fleet, watching: APIRouter) -> FastAPI:
+def _control_app(fleet: Fleet, watching: APIRouter, rollouts: APIRouter | None) -> FastAPI:
     app = FastAPI(title="agentserve", version=__version__, description=DESCRIPTION)
     app.include_router(control_routes(fleet))
     app.include_router(watching, dependencies=[Depends(operator)])
     app.include_router(site.site_routes())
+    if rollouts is not None:
+        app.include_router(rollouts)
 
     @app.exception_handler(ApiError)
     async def api_error(request: Request, error: ApiError) -> Response:

@@ -24,7 +24,7 @@ from agentserve.gateway.tenants.tenant import Passage
 from agentserve.gateway.upstream import engine_body, engine_headers
 from scheduler.actions import Dispatch, Reject
 from scheduler.events import CallArrived, FailureReason
-from scheduler.types import CallId, Seconds, Tokens
+from scheduler.types import CallId, EngineId, Seconds, Tokens
 
 KEEP_ALIVE: Seconds = 10.0
 """Between two keep-alives of a stream that has nothing to say yet."""
@@ -70,6 +70,15 @@ class Call:
         """Some of an engine's answer is on its way to the client: no other engine can take the call."""
         self._last_failure = ""
         self._failures = 0
+
+    @property
+    def engine(self) -> EngineId | None:
+        """Where it was sent; None while it waits."""
+        return None if self._ticket.dispatch is None else self._ticket.dispatch.engine
+
+    def end(self, cause: Cause) -> None:
+        """Ends it from outside, if it runs."""
+        self._ticket.whole.end(cause)
 
     async def run(self, receive: Receive) -> None:
         """Serves the call to its end, whatever that is."""
@@ -134,6 +143,9 @@ class Call:
             self._driver.failed(self._ticket, FailureReason.TIMEOUT)
             message = f"the call took longer than {self._limits.total:g} s (limits.total)"
             await self._answer_error(ApiError(504, message, code="timeout"))
+        elif cause is Cause.CUT:
+            self._driver.cancelled(self._ticket, "cut")
+            await self._outbox.end()
         elif cause is Cause.ABORTED:
             self._driver.cancelled(self._ticket, "aborted")
             await self._answer_error(ApiError(503, cause.value, code="aborted"))

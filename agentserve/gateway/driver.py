@@ -133,6 +133,7 @@ class Driver:
         self.retries = Retries(faults.retries, faults.pause, random.Random())
         self._faults = faults
         self._breakers: dict[EngineId, Breaker] = {}
+        self._held: set[EngineId] = set()
         self._records = list(records)
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.time() - clock
@@ -363,7 +364,7 @@ class Driver:
             lambda opens: self._switch(engine.name, opens=opens),
         )
         logger.info("engine %s is up: %s", engine.name, describe(spec))
-        self.handle(EngineUp(self.now(), engine.name, spec))
+        self.handle(EngineUp(self.now(), engine.name, spec, held=engine.name in self._held))
 
     def engine_down(self, engine: Engine, reason: str) -> None:
         """An engine is gone, `reason` says why; the calls it was running are ended or go elsewhere."""
@@ -372,13 +373,48 @@ class Driver:
             self._breakers.pop(engine.name).end()
         if engine.name in self._pins:
             self._pins.pop(engine.name)[1].cancel()
+        self._held.discard(engine.name)
         self.handle(EngineDown(self.now(), engine.name))
+        self.lose(engine.name)
+
+    def hold(self, engine: EngineId) -> None:
+        """Gives an engine no more calls until `release` or `renew`; those that only it can take wait.
+
+        It may be one that has not come up yet.
+        """
+        self._held.add(engine)
+        if engine in self.engines:
+            self.handle(EngineDraining(self.now(), engine, returns=True))
+
+    def release(self, engine: EngineId) -> None:
+        """The engine takes calls again, with the KV that it had."""
+        if engine in self._held:
+            self._held.remove(engine)
+            self.handle(EngineResumed(self.now(), engine))
+
+    def renew(self, engine: EngineId, *, held: bool = False) -> None:
+        """The engine has no KV any more, and takes calls again unless it is `held` still."""
+        if not held:
+            self._held.discard(engine)
+        if engine in self.engines:
+            self.handle(EngineUp(self.now(), engine, self.specs[engine], held=held))
+
+    def lose(self, engine: EngineId) -> None:
+        """Takes the calls that an engine runs from it: they go elsewhere, or fail if they have begun to answer."""
         for ticket in list(self._tickets.values()):
-            if ticket.dispatch is not None and ticket.dispatch.engine == engine.name:
+            if ticket.dispatch is not None and ticket.dispatch.engine == engine:
                 ticket.attempt.end(Cause.LOST)
 
+    def abort(self, engine: EngineId) -> None:
+        """Ends the calls that an engine runs."""
+        for ticket in list(self._tickets.values()):
+            if ticket.dispatch is not None and ticket.dispatch.engine == engine:
+                ticket.whole.end(Cause.ABORTED)
+
     def _switch(self, engine: EngineId, *, opens: bool) -> None:
-        """The engine's breaker opens or closes."""
+        """The engine's breaker opens or closes; of an engine that is held it decides nothing."""
+        if engine in self._held:
+            return
         if opens:
             logger.warning("engine %s answers nobody: it gets no calls until it does", engine)
             self.handle(EngineDraining(self.now(), engine))

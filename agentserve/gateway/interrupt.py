@@ -16,6 +16,7 @@ class Cause(Enum):
     LOST = "the engine went down"
     UNHEARD = "it said nothing for too long"
     SILENT = "it paused for too long within its answer"
+    CUT = "the sample was cut"
     LATE = "the call took too long"
 
 

@@ -34,6 +34,9 @@ from agentserve.gateway.lives import Lives
 from agentserve.gateway.metrics import Metrics
 from agentserve.gateway.passthrough import Passthrough
 from agentserve.gateway.recorder import Recorder, RecordingError
+from agentserve.gateway.rollouts.ground import Ground
+from agentserve.gateway.rollouts.routes import rollout_routes
+from agentserve.gateway.rollouts.watch import WeightsWatch
 from agentserve.gateway.state import StateError, keep_state, load_memory, load_state, save_state
 from agentserve.gateway.tenants.door import Door, keep_keys
 from agentserve.gateway.tenants.keys import KeysError, load_keys
@@ -176,7 +179,10 @@ async def gateway(
         pools.setdefault(pool.model, []).append(engine)
     names = {model: [engine.name for engine in pool] for model, pool in pools.items()}
     scoring = Scoring(driver, {each.target: names[each.target] for each in config.virtual if each.target})
-    supervisors = {engine.name: Supervisor(engine, scoring, logger.info) for engine in engines}
+    sections = {pool.model: pool.rollouts for pool in config.pools}
+    grounds = {model: Ground(driver, model, pool, sections[model].bound) for model, pool in names.items()}
+    watch = WeightsWatch(scoring, {name: grounds[model] for model, pool in names.items() for name in pool})
+    supervisors = {engine.name: Supervisor(engine, watch, logger.info) for engine in engines}
     virtual = virtual_models(config, scoring)
     fleet = Fleet(pools, driver, supervisors, ledger, list(virtual))
     driver.metrics.registry.register(Gauges(fleet))
@@ -208,7 +214,9 @@ async def gateway(
         inference = Inference(
             driver, names, config.limits, chain, virtual, keyed=config.keys is not None, recall=recall
         )
-        app = Gateway(fleet, door, inference, Passthrough(driver, names, config.limits), drain, watching)
+        drains = {model: section.drain for model, section in sections.items()}
+        rollouts = rollout_routes(driver, config.limits, grounds, drains) if store is None else None
+        app = Gateway(fleet, door, inference, Passthrough(driver, names, config.limits), drain, watching, rollouts)
         if member is not None:
             member.attach(app.control, roster.of)
             app.elsewhere = member.ask
@@ -217,6 +225,7 @@ async def gateway(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        watch.close()
         scoring.close()
         driver.close()
         opened.close()

@@ -1,0 +1,75 @@
+"""A gateway in front of emulated engines, as a trainer sees it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from agentserve.config import parse
+from agentserve.engines.factory import build_engines, default_logs
+from agentserve.gateway.app import Gateway
+from agentserve.gateway.server import gateway
+from scheduler.brain import Brain
+from tests.gateway.world import eventually, serve
+
+ROUTE = "/agentserve/v1/rollouts"
+PROMPT = list(range(1000, 1100))
+
+
+@dataclass
+class Field:
+    app: Gateway
+    brain: Brain
+    http: httpx.AsyncClient
+
+    async def post(self, route: str, **body: object) -> httpx.Response:
+        return await self.http.post(f"{ROUTE}/{route}", json={"model": "m", **body})
+
+    async def group(self, **body: object) -> dict[str, Any]:
+        """A group that is written to its end."""
+        answer = await self.post("groups", **{"prompt": PROMPT, "max_tokens": 8, **body})
+        assert answer.status_code == 200, answer.text
+        group: dict[str, Any] = answer.json()
+        return group
+
+    async def ordered(self, route: str, **body: object) -> dict[str, Any]:
+        """What an order that succeeds answers."""
+        answer = await self.post(route, **body)
+        assert answer.status_code == 200, answer.text
+        said: dict[str, Any] = answer.json()
+        return said
+
+    async def status(self) -> dict[str, Any]:
+        answer = await self.http.get(ROUTE, params={"model": "m"})
+        said: dict[str, Any] = answer.json()
+        return said
+
+    async def until_writing(self, tokens: int = 3) -> None:
+        """Waits until a call of a sample is under way with some tokens."""
+        await eventually(
+            lambda: any(ticket.output >= tokens for ticket in self.app.driver._tickets.values()), "a sample's tokens"
+        )
+
+
+@asynccontextmanager
+async def field(*engines: str, speed: float = 20.0, **rollouts: object) -> AsyncIterator[Field]:
+    """Engines of these names, whose clocks run at `speed`, with a `rollouts` section."""
+    names = engines or ("a",)
+    pool = {
+        "model": "m",
+        "engines": [{"name": name, "emulated": {"speed": speed}} for name in names],
+        **({"rollouts": rollouts} if rollouts else {}),
+    }
+    config = parse({"pools": [pool]})
+    brain = Brain(config.policy)
+    async with (
+        gateway(config, brain, build_engines(config, default_logs())) as app,
+        serve(app) as url,
+        httpx.AsyncClient(base_url=url, timeout=60) as http,
+    ):
+        await eventually(lambda: len(app.driver.engines) == len(names), "the start of all engines")
+        yield Field(app, brain, http)
