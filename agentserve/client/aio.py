@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import httpx
 
+from agentserve.client.aio_rollouts import AsyncRollouts
 from agentserve.client.answer import Answer, TextStream, read_answer
 from agentserve.client.base import DEFAULT_URL, Ahead, Messages, ProgramBase, body, options
 from agentserve.client.current import Running, enter, leave
@@ -148,6 +149,10 @@ class AsyncClient:
     ) -> AsyncProgram:
         """As `Client.program`."""
         return AsyncProgram(self, id, workflow, parent, deadline)
+
+    def rollouts(self, model: str) -> AsyncRollouts:
+        """As `Client.rollouts`."""
+        return AsyncRollouts(self, model)
 
     async def aclose(self) -> None:
         """Closes the connections."""

@@ -18,6 +18,7 @@ from agentserve.client.current import Running, enter, leave
 from agentserve.client.errors import AgentserveError, refused, unreachable
 from agentserve.client.notices import Notices
 from agentserve.client.retries import Retries
+from agentserve.client.rollouts import Rollouts
 
 
 class Program(ProgramBase):
@@ -165,6 +166,10 @@ class Client:
         `deadline` the seconds from now within which it should be done.
         """
         return Program(self, id, workflow, parent, deadline)
+
+    def rollouts(self, model: str) -> Rollouts:
+        """Groups of samples and weights of a model, for trainers."""
+        return Rollouts(self, model)
 
     def close(self) -> None:
         """Closes the connections."""
