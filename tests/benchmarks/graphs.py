@@ -9,7 +9,10 @@ is followed while it is written. Tools sleep 0.3 to 2 s. A plan's text is fixed,
 in which the engine generates as many tokens; models of the sizes at hand write no plans.
 
     python -m tests.benchmarks.graphs [--json docs/results/graphs.json --markdown docs/results/graphs.md]
+    python -m tests.benchmarks.graphs --engine real                                  # the demo's engine and model
     python -m tests.benchmarks.graphs --url http://127.0.0.1:8000 --model smollm2    # on a gateway that runs
+
+On a real engine of two cores a repetition takes about three minutes. `--costs 0` leaves the cost out.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import platform
 import random
 import statistics
@@ -30,7 +34,11 @@ from pathlib import Path
 from typing import Any
 
 from agentserve.client import AsyncClient, AsyncProgram, tool
+from agentserve.demo.arms import MODEL_NAME, EngineSize
+from agentserve.engines import demo_model
 from agentserve.graphs import Graph, Hold, Prompt
+from agentserve.validation.served import ServedGateway
+from scheduler.policy import PRESETS
 from tests.client.emulated import MODEL, emulated
 from tests.graphs.random_dag import random_graph, work
 
@@ -38,6 +46,7 @@ COUNT = 10_000
 TOKENS_A_LINE = 16
 THOUGHT, ANSWER = 48, 64
 """Tokens of a ReAct step and of the last answer."""
+LOGS = Path(".bench/graphs")
 SPEED = 4.0
 """Seconds of the emulated engine in one of the clock."""
 
@@ -54,6 +63,11 @@ class Cost:
     nodes_per_second: float
     wall_us: float
     cpu_us: float
+
+    @property
+    def by_cpu(self) -> float:
+        """Nodes a second of CPU time: what a core of its own would do."""
+        return 1e6 / self.cpu_us
 
 
 def bare() -> Coroutine[Any, Any, object]:
@@ -284,9 +298,12 @@ def table(measured: Sequence[Cost], gained: Sequence[Gain], engines: str) -> str
         f"{COUNT:,} tools that take no time; building the graph is counted. Medians, the graphs in turn; the machine was",
         "busy with other work, which the CPU time does not count and the wall time does.",
         "",
-        "| graph | nodes/s | wall, us a node | CPU, us a node |",
-        "|---|---|---|---|",
-        *(f"| {c.graph} | {c.nodes_per_second:,.0f} | {c.wall_us:.0f} | {c.cpu_us:.0f} |" for c in measured),
+        "| graph | nodes a second of CPU | CPU, us a node | nodes/s by the clock | wall, us a node |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {c.graph} | {c.by_cpu:,.0f} | {c.cpu_us:.0f} | {c.nodes_per_second:,.0f} | {c.wall_us:.0f} |"
+            for c in measured
+        ),
         "",
         f"LLMCompiler's shapes on {engines}; tools take 0.3 to 2 s. Seconds are medians, ratios medians of pairs. The plans'",
         "text is fixed; its lines become known as the engine generates as many tokens.",
@@ -305,19 +322,29 @@ def _row(gain: Gain) -> str:
 
 
 @asynccontextmanager
-async def gateway(url: str | None, model: str | None) -> AsyncIterator[tuple[str, str, str]]:
-    """A gateway's address, a model of it, and what it is: the one that is given, or an emulated one."""
-    if url and model:
-        yield url, model, f"the engines behind {model}"
+async def gateway(options: argparse.Namespace) -> AsyncIterator[tuple[str, str, str]]:
+    """A gateway's address, a model of it, and what it is: the one that is given, one on a real engine, or an emulated one."""
+    if options.url and options.model:
+        yield options.url, options.model, f"the engines behind {options.model}"
+    elif options.engine == "real":
+        size = EngineSize(demo_model.prepare(options.folder))
+        config = {"pools": [{"model": MODEL_NAME, "engines": [size.section(plugin=True)]}]}
+        async with ServedGateway(config, PRESETS["agentserve"], LOGS, "graphs", ["vllm"], _say, None) as served:
+            yield served.url, MODEL_NAME, f"a real vLLM with SmolLM2-135M on {os.cpu_count()} CPU cores"
     else:
         async with emulated(SPEED) as served:
             yield served.url, MODEL, f"an emulated engine ({SPEED:g} times as fast as SmolLM2-135M on two CPU cores)"
 
 
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
 async def measure(options: argparse.Namespace) -> None:
     """Both parts, and the files."""
-    measured = await costs(options.repetitions)
-    async with gateway(options.url, options.model) as (url, model, engines):
+    repetitions = options.repetitions if options.costs is None else options.costs
+    measured = await costs(repetitions) if repetitions else []
+    async with gateway(options) as (url, model, engines):
         gained = await gains(url, model, options.repetitions)
     text = table(measured, gained, engines)
     sys.stdout.write(text)
@@ -337,10 +364,14 @@ async def measure(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--costs", type=int, help="repetitions of the cost, where they are others")
+    parser.add_argument("--engine", choices=("emulated", "real"), default="emulated")
+    parser.add_argument("--folder", type=Path, default=Path(".models") / MODEL_NAME, help="where the real model is")
     parser.add_argument("--url", help="a gateway that runs, with --model; an emulated one otherwise")
     parser.add_argument("--model")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
+    LOGS.mkdir(parents=True, exist_ok=True)
     asyncio.run(measure(parser.parse_args()))
 
 
