@@ -24,7 +24,7 @@ BLOCK_SIZE = 32
 KV_BLOCKS = 256
 START_SECONDS = 300
 
-_MODEL_PATH = Path(__file__).parent.parent / ".models" / MODEL
+MODEL_PATH = Path(__file__).parent.parent / ".models" / MODEL
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def vllm_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealEngine
     engine = RealEngine(f"http://127.0.0.1:{port}", MODEL, tmp_path_factory.mktemp("vllm") / "engine.log")
     with engine.log.open("wb") as log:
         process = subprocess.Popen(
-            _command(prepare(_MODEL_PATH), port),
+            _command(prepare(MODEL_PATH), port),
             env=_environment(),
             stdout=log,
             stderr=subprocess.STDOUT,

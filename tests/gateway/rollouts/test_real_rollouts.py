@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from agentserve.engines.demo_model import prepare
-from tests.engine_fixture import _MODEL_PATH, RealEngine
+from tests.engine_fixture import MODEL_PATH, RealEngine
 from tests.gateway_fixture import Gateway
 
 pytestmark = pytest.mark.engine
@@ -57,7 +57,7 @@ async def trainer(gateway: Gateway, vllm_engine: RealEngine) -> AsyncIterator[Tr
     async with httpx.AsyncClient(base_url=gateway.url, timeout=300) as http:
         trainer = Trainer(http, vllm_engine)
         yield trainer
-        await trainer.post("weights", version=99, path=str(prepare(_MODEL_PATH)), drain=0)
+        await trainer.post("weights", version=99, path=str(prepare(MODEL_PATH)), drain=0)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def other_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path_factory.mktemp("weights") / "1"
-    shutil.copytree(prepare(_MODEL_PATH), folder)
+    shutil.copytree(prepare(MODEL_PATH), folder)
     for file in folder.glob("*.safetensors"):
         tensors = load_file(file)
         for name in tensors:
@@ -106,7 +106,7 @@ async def test_a_sample_goes_on_with_the_weights_that_are_loaded_while_it_is_wri
     after = await trainer.sample(48)
     assert after["token_ids"] != before["token_ids"]
     assert after["segments"][0]["version"] == 1
-    await trainer.post("weights", version=2, path=str(prepare(_MODEL_PATH)))
+    await trainer.post("weights", version=2, path=str(prepare(MODEL_PATH)))
     assert await trainer.cached() == 0, "KV of older weights is not reused"
     assert (await trainer.sample(48))["token_ids"] == before["token_ids"]
 
