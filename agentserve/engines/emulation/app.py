@@ -26,6 +26,7 @@ from agentserve.engines.emulation.bodies import (
     MessagesBody,
     ResponsesBody,
     TokenizeBody,
+    TokenizeChatBody,
 )
 from agentserve.engines.emulation.clock import EngineClock
 from agentserve.engines.emulation.exchange import StreamedExchange, WholeExchange
@@ -136,7 +137,8 @@ class EmulatedApp:
         return PlainTextResponse("".join(typed), media_type="text/plain; version=0.0.4")
 
     async def _tokenize(self, request: Request) -> Response:
-        body = await _read(request, TokenizeBody)
+        is_chat = b'"messages"' in await request.body()
+        body = await _read(request, TokenizeChatBody) if is_chat else await _read(request, TokenizeBody)
         tokens = [int.from_bytes(token) for token in body.cut()]
         return JSONResponse({"count": len(tokens), "max_model_len": self._config.max_model_len, "tokens": tokens})
 

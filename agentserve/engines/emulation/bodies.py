@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agentserve.engines.emulation.text import TOKEN_BYTES, tokenize
 from scheduler.types import Tokens
@@ -254,19 +254,22 @@ class DetokenizeBody(BaseModel):
 
 
 class TokenizeBody(BaseModel):
-    """`POST /tokenize`."""
+    """`POST /tokenize` of a text."""
 
     model: str = ""
-    prompt: str | None = None
-    messages: list[Message] | None = None
-
-    @model_validator(mode="after")
-    def _is_something(self) -> Self:
-        if (self.prompt is None) == (self.messages is None):
-            raise ValueError("either 'prompt' or 'messages' is needed")
-        return self
+    prompt: str
 
     def cut(self) -> list[bytes]:
-        """The tokens of the text, or of the chat with the opening of its answer."""
-        segments = [segment for message in self.messages or () for segment in message.segments()]
-        return tokenize([self.prompt] if self.prompt is not None else [*segments, OPENING])
+        """Its tokens."""
+        return tokenize([self.prompt])
+
+
+class TokenizeChatBody(BaseModel):
+    """`POST /tokenize` of a chat."""
+
+    model: str = ""
+    messages: list[Message] = Field(min_length=1)
+
+    def cut(self) -> list[bytes]:
+        """Its tokens, with the opening of its answer."""
+        return tokenize([*(segment for message in self.messages for segment in message.segments()), OPENING])
