@@ -12,7 +12,7 @@ import httpx
 from agentserve.config import parse
 from agentserve.engines.factory import build_engines, default_logs
 from agentserve.gateway.app import Gateway
-from agentserve.gateway.server import gateway
+from agentserve.gateway.assembly import gateway
 from scheduler.brain import Brain
 from tests.gateway.world import eventually, serve
 
