@@ -63,7 +63,7 @@ def _base_url(value: str) -> str:
     return value.rstrip("/").removesuffix("/v1")
 
 
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
+BaseUrl = Annotated[str, AfterValidator(_base_url), Field(json_schema_extra={"pattern": "^https?://"})]
 """Where an engine answers."""
 
 

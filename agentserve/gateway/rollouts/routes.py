@@ -31,10 +31,18 @@ OWN = frozenset(
 """Parameters of a completion that are the gateway's to set."""
 
 
+GIVEN: dict[str, JsonValue] = {"not": {"type": "null"}, "minLength": 1, "minItems": 1}
+LEFT_OUT: dict[str, JsonValue] = {"type": "null"}
+ONE_PROMPT: list[JsonValue] = [
+    {"required": ["prompt"], "properties": {"prompt": GIVEN, "messages": LEFT_OUT}},
+    {"required": ["messages"], "properties": {"prompt": LEFT_OUT, "messages": {"not": {"type": "null"}}}},
+]
+
+
 class GroupBody(BaseModel):
     """A group of samples of one prompt, which is a text, tokens, or a chat."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"oneOf": ONE_PROMPT})
 
     model: str
     prompt: str | list[TokenId] | None = None
@@ -43,7 +51,9 @@ class GroupBody(BaseModel):
     n: int = Field(1, ge=1, le=4096)
     max_tokens: int = Field(ge=1)
     sampling: dict[str, Any] = Field(
-        default_factory=dict, description="Further parameters, as vLLM's completions take them."
+        default_factory=dict,
+        description="Further parameters, as vLLM's completions take them.",
+        json_schema_extra={"propertyNames": {"not": {"enum": [*sorted(OWN)]}}},
     )
     group: str = Field("", max_length=200, description="Its name, for aborting it; one is chosen where it is left out.")
     workflow: str = Field("", max_length=256)
@@ -92,7 +102,7 @@ class StepBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    path: str
+    path: str = Field(json_schema_extra={"enum": [*RELAYED]})
     body: JsonValue = None
 
 
