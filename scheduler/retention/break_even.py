@@ -62,9 +62,7 @@ def worth(view: View, program: Program, engine: EngineState, loss: Seconds) -> S
     even = loss * wanted(view, engine) * (engine.account.capacity + engine.spec.offload_tokens) / program.context
     if program.expected_gap is not None:
         return SLACK * program.expected_gap if program.expected_gap <= even else 0.0
-    learned, tenant = view.learned, program.key.tenant
-    returns = learned.workflow(tenant, program.workflow).returns(program.served).value
-    return best_ttl(learned.gaps.curve(tenant, program.gap_tools), returns, even)
+    return best_ttl(view.learned.gaps.curve(program.key.tenant, program.gap_tools), view.comes_back(program), even)
 
 
 def wanted(view: View, engine: EngineState) -> float:
