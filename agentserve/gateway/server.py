@@ -225,7 +225,7 @@ async def gateway(
     names = fleet.names
     for (pool, _), engine in zip(config.engines, engines, strict=True):
         fleet.join(pool.model, engine)
-    driver.metrics.registry.register(Gauges(fleet))
+    driver.metrics.registry.register(Gauges(fleet, grounds))
     chain = Chain()
     tasks: list[asyncio.Task[None]] = []
     prewarmer = Prewarmer(driver) if config.discovery is not None else None

@@ -15,7 +15,7 @@ that does not come back is infinite:
 
     TTL = argmax over tau of  p * F(tau) * B - E[min(gap, tau)]
 
-Near its maximum the gain is flat and known from few samples, and who lets go loses his place as well as his context:
+Where the agent has said that a join is ahead, p is 1. Near its maximum the gain is flat and known from few samples, and who lets go loses his place as well as his context:
 of the times that gain nearly as much, the longest is taken. Continuum's rule (arXiv 2511.02230) charges all of tau for
 every gap in place of the expected time that it really takes.
 """

@@ -113,7 +113,9 @@ async def test_an_engine_that_does_not_take_its_weights_gets_no_calls_until_it_d
         assert not (await trainer.status())["broken"]
 
 
-TRANSFER = [{"path": path, "body": {}} for path in ("/start_weight_update", "/update_weights", "/finish_weight_update")]
+TRANSFER: list[dict[str, object]] = [
+    {"path": path, "body": {}} for path in ("/start_weight_update", "/update_weights", "/finish_weight_update")
+]
 
 
 async def test_steps_are_relayed_to_each_engine_in_their_order_before_its_cache_is_emptied() -> None:
@@ -134,7 +136,9 @@ async def test_an_engine_that_refuses_a_step_says_which_and_gets_no_calls() -> N
 
 
 @pytest.mark.parametrize("steps", [[], TRANSFER])
-async def test_an_engine_that_comes_back_gets_the_latest_weights_before_any_call(steps: list[object]) -> None:
+async def test_an_engine_that_comes_back_gets_the_latest_weights_before_any_call(
+    steps: list[dict[str, object]],
+) -> None:
     async with field() as trainer:
         await trainer.ordered("weights", version=2)
         await trainer.ordered("weights", version=5, steps=steps)
