@@ -23,7 +23,7 @@ import uvloop
 from agentserve.config import parse
 from agentserve.engines.emulated import EmulatedServer
 from agentserve.engines.factory import build_engines, default_logs
-from agentserve.gateway.server import gateway
+from agentserve.gateway.assembly import gateway
 from scheduler.procedures.base import Stage
 from simulator.engine import EngineConfig
 from simulator.profile import CPU_SMOLLM2

@@ -29,7 +29,8 @@ import httpx
 from agentserve.config import Config, parse
 from agentserve.engines.factory import build_engines, default_logs
 from agentserve.gateway.app import Gateway
-from agentserve.gateway.server import gateway, http_server, listen
+from agentserve.gateway.assembly import gateway
+from agentserve.gateway.server import http_server, listen
 from scheduler.brain import Brain
 from scheduler.events import ProgramEnded
 

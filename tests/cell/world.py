@@ -11,8 +11,8 @@ import httpx
 
 from agentserve.config import Config
 from agentserve.gateway.app import Gateway
+from agentserve.gateway.assembly import gateway
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.server import gateway
 from agentserve.state.base import Store, StoreUnreachableError
 from agentserve.state.memory import MemoryStore
 from scheduler.brain import Brain

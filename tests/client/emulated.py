@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from agentserve.config import parse
 from agentserve.engines.factory import build_engines, default_logs
-from agentserve.gateway.server import gateway
+from agentserve.gateway.assembly import gateway
 from scheduler.brain import Brain, Decision
 from scheduler.events import Event
 from tests.gateway.world import eventually, serve

@@ -16,7 +16,7 @@ from agentserve.discovery.registry import RegistrySource
 from agentserve.discovery.section import Entry
 from agentserve.engines.emulated import EmulatedServer
 from agentserve.gateway.app import Gateway
-from agentserve.gateway.server import gateway
+from agentserve.gateway.assembly import gateway
 from agentserve.state.memory import MemoryStore
 from scheduler.brain import Brain
 from simulator.engine import EngineConfig

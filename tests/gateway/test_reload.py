@@ -16,7 +16,7 @@ import yaml
 
 from agentserve.config import EngineSection, load
 from agentserve.gateway.app import Gateway
-from agentserve.gateway.server import gateway
+from agentserve.gateway.assembly import gateway
 from scheduler.brain import Brain, Decision
 from scheduler.events import Event, TenantChanged
 from tests.gateway.fakes import DONE, ROLE, STOP, USAGE, WORDS, FakeEngine, FakeReply

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agentserve.gateway.assembly import gateway
 from agentserve.gateway.chain import Chain
-from agentserve.gateway.server import gateway, listen, run
+from agentserve.gateway.server import listen, run
 from agentserve.gateway.state import StateError, load_state, save_state
 from scheduler.brain import Brain
 from scheduler.learned import Learned

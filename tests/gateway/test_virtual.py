@@ -14,7 +14,7 @@ import pytest
 from agentserve.config import ConfigError, parse
 from agentserve.engines.base import EngineError
 from agentserve.engines.factory import build_engines, default_logs
-from agentserve.gateway.server import gateway
+from agentserve.gateway.assembly import gateway
 from scheduler.brain import Brain
 from tests.gateway.fakes import SPEC, FakeEngine, FakeReply, Sent, usage
 from tests.gateway.world import CHAT, eventually, serve

@@ -13,8 +13,9 @@ from starlette.types import ASGIApp
 
 from agentserve.config import Config, parse
 from agentserve.gateway.app import Gateway
+from agentserve.gateway.assembly import gateway
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.server import gateway, listen
+from agentserve.gateway.server import listen
 from scheduler.brain import Brain
 from tests.gateway.fakes import FakeEngine
 

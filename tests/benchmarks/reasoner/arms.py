@@ -12,7 +12,7 @@ import httpx
 
 from agentserve.config import VirtualSection, parse
 from agentserve.engines.factory import build_engines, default_logs
-from agentserve.gateway.server import gateway
+from agentserve.gateway.assembly import gateway
 from scheduler.actions import Submit
 from scheduler.brain import Brain, Decision
 from scheduler.events import CallArrived, CallFinished, Event, StepEnded

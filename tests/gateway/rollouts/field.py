@@ -14,7 +14,7 @@ from agentserve.engines.base import Progress
 from agentserve.engines.calls import CallReply
 from agentserve.engines.in_process import InProcessEngine
 from agentserve.gateway.app import Gateway
-from agentserve.gateway.server import gateway
+from agentserve.gateway.assembly import gateway
 from scheduler.brain import Brain
 from scheduler.types import EngineId, EngineSpec
 from tests.gateway.world import eventually, serve
