@@ -293,6 +293,7 @@ class Brain:
         program.ending = program.ending or event.final
         if event.remaining_calls is not None:
             program.remaining_calls = event.remaining_calls
+        program.join_ahead = event.join or (program.join_ahead and bool(program.calls))
         return program
 
     def _new_program(self, event: events.CallArrived) -> Program:
@@ -325,6 +326,7 @@ class Brain:
             stops=event.stops,
             stage=event.stage,
             deadline=event.deadline,
+            siblings=event.siblings,
             priority=event.priority,
         )
         call.expect(self._expected_output(event))

@@ -55,8 +55,7 @@ def _rests_there(program: Program, engine: EngineState) -> bool:
 
 
 def _goes_on(view: View, program: Program) -> bool:
-    stats = view.learned.workflow(program.key.tenant, program.workflow)
-    return not program.ending and stats.returns(program.served).value >= GOES_ON
+    return not program.ending and view.comes_back(program) >= GOES_ON
 
 
 def returns_in(view: View, program: Program) -> Seconds:

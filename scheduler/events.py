@@ -59,6 +59,10 @@ class CallArrived:
     """The client's word among the calls of its tenant: larger goes first."""
     remaining_calls: int | None = None
     """The client's word: calls on the longest chain from this one on, itself included."""
+    siblings: int = 0
+    """Calls of the program that are sent together with it."""
+    join: bool = False
+    """A later call of the program needs its answer together with those of others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,8 @@ class Program:
     answered: list[Answered] = field(default_factory=list)
     """Its answered calls of named stages."""
     remaining_calls: int | None = None
+    join_ahead: bool = False
+    """Its latest calls said that a later one needs their answers together: it comes back for certain."""
     expected_gap: Seconds | None = None
 
 
@@ -97,6 +99,8 @@ class Call:
     """Which of its program's calls of that stage it is."""
     lost: Seconds = math.inf
     """From then on it is too late for its deadline, by an order that tells."""
+    siblings: int = 0
+    """Calls of its program that are sent together with it."""
     priority: int = 0
     """The client's word among the calls of its tenant: larger goes first."""
     key: tuple[float, ...] = ()

@@ -131,6 +131,16 @@ class View:
             left = round(stats.calls.value) - program.served
         return call.expected_output * max(left, 1)
 
+    def comes_back(self, program: Program) -> float:
+        """The chance that the program's next call comes and is of a kind that goes on with the context of the latest.
+
+        One whose agent has said that a join is ahead comes for certain. What it shares with the calls that it joins is a
+        beginning, not all of their prompts, which looks to those who learn like a return that was of no use.
+        """
+        if program.join_ahead:
+            return 1.0
+        return self.learned.workflow(program.key.tenant, program.workflow).returns(program.served).value
+
     def growth_after(self, call: Call) -> Tokens:
         """Tokens the call's program is expected to grow by after this call."""
         program = call.program

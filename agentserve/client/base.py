@@ -32,8 +32,8 @@ class Ahead:
 
     Attributes:
         calls: calls on the longest chain from this one on, itself included.
-        siblings: other calls of the program that run at the same time.
-        join: a later call needs this one's answer together with those of others.
+        siblings: other calls of the program that are sent together with it, so that it enters where all of them fit.
+        join: a later call needs this one's answer together with those of others, so that KV is kept for it.
     """
 
     calls: int | None = None

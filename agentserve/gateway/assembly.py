@@ -240,7 +240,7 @@ def _pools(config: Config, driver: Driver, ledger: Ledger, stack: AsyncExitStack
         each.model: VirtualModel(each.model, each.spec, each.answer.extraction, scoring) for each in config.virtual
     }
     fleet.models += tuple(virtual)
-    driver.metrics.registry.register(Gauges(fleet))
+    driver.metrics.registry.register(Gauges(fleet, grounds))
     return _Pools(fleet, grounds, virtual)
 
 

@@ -123,6 +123,8 @@ class Call:
             priority=identity.priority,
             expected_output=identity.expected_output,
             remaining_calls=identity.remaining_calls,
+            siblings=identity.siblings,
+            join=identity.join,
             streams=request.stream,
             stops=request.stops,
         )

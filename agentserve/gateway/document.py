@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, Field
 
-from agentserve.gateway.hints import MAX_CALLS, MAX_DEADLINE_MS, MAX_OUTPUT, MAX_PRIORITY
+from agentserve.gateway.hints import MAX_CALLS, MAX_DEADLINE_MS, MAX_OUTPUT, MAX_PRIORITY, MAX_SIBLINGS
 from agentserve.gateway.ids import MAX_ID_BYTES
 from agentserve.gateway.passthrough import PASSED
 from agentserve.gateway.protocols import PROTOCOLS, protocol_of
@@ -181,6 +181,8 @@ _SAID: Mapping[str, tuple[Json, str]] = {
     "expected-output": (_whole(0, MAX_OUTPUT), "Tokens that the answer is expected to have."),
     "final": ({"type": "boolean"}, "The program's last call."),
     "remaining-calls": (_whole(0, MAX_CALLS), "Calls on the longest chain from this one on, itself included."),
+    "siblings": (_whole(0, MAX_SIBLINGS), "Calls of the program that are sent together with this one."),
+    "join": ({"type": "boolean"}, "A later call needs this answer together with those of others."),
 }
 _PARAMETERS: Mapping[str, Json] = {
     name: _parameter(f"x-agentserve-{name}", schema, description) for name, (schema, description) in _SAID.items()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from agentserve.gateway.fleet import Fleet
+from agentserve.gateway.rollouts.ground import Ground
 
 
 class Gauges(Collector):
     """The present state of the brain and of the engines."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, grounds: Mapping[str, Ground]) -> None:
+        """`grounds` are those of the models."""
         self._fleet = fleet
+        self._grounds = grounds
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Reads everything now."""
@@ -48,6 +51,20 @@ class Gauges(Collector):
             free.add_metric([engine.id], engine.free)
             drift.add_metric([engine.id], engine.drift)
         yield from (running, members, queued, capacity, free, drift)
+        yield from self._weights()
+
+    def _weights(self) -> Iterator[GaugeMetricFamily]:
+        latest = GaugeMetricFamily(
+            "agentserve_weights_version", "The latest version of the model's weights.", labels=["model"]
+        )
+        there = GaugeMetricFamily(
+            "agentserve_engine_weights_version", "The version of the engine's weights.", labels=["engine", "model"]
+        )
+        for model, ground in self._grounds.items():
+            latest.add_metric([model], ground.versions.latest)
+            for engine in ground.engines:
+                there.add_metric([engine, model], ground.versions.of(engine))
+        yield from (latest, there)
 
     def _engines_up(self) -> GaugeMetricFamily:
         up = GaugeMetricFamily("agentserve_engine_up", "1 if the engine takes calls.", labels=["engine", "model"])

@@ -15,6 +15,7 @@ MAX_DEADLINE_MS = 30 * 24 * 3600 * 1000
 MAX_PRIORITY = 100
 MAX_OUTPUT = 10_000_000
 MAX_CALLS = 1_000_000
+MAX_SIBLINGS = 10_000
 MAX_CONTEXT_BYTES = 16 * 1024
 """Of an `agentic_context` that comes as text."""
 
@@ -56,6 +57,10 @@ class Hints:
     final: bool
     remaining_calls: int | None = None
     """Calls on the longest chain from this one on, itself included."""
+    siblings: int = 0
+    """Calls of the program that are sent together with this one."""
+    join: bool = False
+    """A later call needs this one's answer together with those of others."""
 
 
 NOTHING = Hints("", "", "", "", "", None, 0, None, final=False)
@@ -86,8 +91,6 @@ def read_hints(headers: Headers, body: Body) -> Hints:
         return found
 
     deadline = first("deadline-ms", _milliseconds)
-    first("siblings", _calls)  # checked, and not used so far
-    first("join", _flag)
     return Hints(
         program=checked(*said("program")),
         context=_program(context),
@@ -99,6 +102,8 @@ def read_hints(headers: Headers, body: Body) -> Hints:
         expected_output=first("expected-output", _tokens, "expected_output"),
         final=bool(first("final", _flag, "final")),
         remaining_calls=first("remaining-calls", _calls),
+        siblings=first("siblings", _siblings) or 0,
+        join=bool(first("join", _flag)),
     )
 
 
@@ -159,6 +164,10 @@ def _tokens(name: str, value: object) -> int | None:
 
 def _calls(name: str, value: object) -> int | None:
     return _number(name, value, 0, MAX_CALLS)
+
+
+def _siblings(name: str, value: object) -> int | None:
+    return _number(name, value, 0, MAX_SIBLINGS)
 
 
 def _flag(name: str, value: object) -> int | None:

@@ -30,6 +30,8 @@ class Identity:
     priority: int = 0
     expected_output: Tokens | None = None
     remaining_calls: int | None = None
+    siblings: int = 0
+    join: bool = False
 
 
 class Registrar:
@@ -83,6 +85,8 @@ class Registrar:
             priority=hints.priority,
             expected_output=hints.expected_output,
             remaining_calls=hints.remaining_calls,
+            siblings=hints.siblings,
+            join=hints.join,
         )
 
     def _name(self, headers: Headers, request: Request, hints: Hints, path: str, tenant: TenantId) -> Name:

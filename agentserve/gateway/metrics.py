@@ -100,6 +100,18 @@ class Metrics(Watcher):
             ["engine", "reason"],
             registry=self.registry,
         )
+        self.samples = LabelledCounter(
+            "agentserve_rollout_samples",
+            "Samples of rollouts that ended, by how.",
+            ["model", "finish"],
+            registry=self.registry,
+        )
+        self.stale_groups = LabelledCounter(
+            "agentserve_rollout_stale_groups",
+            "Groups that were refused because they would be too stale.",
+            ["model"],
+            registry=self.registry,
+        )
 
     def call_ended(self, life: Life) -> None:
         """Measures a call that is over."""

@@ -80,6 +80,8 @@ class Calls:
         self.running: dict[int, Call] = {}
         self.unused: set[Key] = set()
         """Keys of speculative calls that no node has needed so far."""
+        self.asking = 0
+        """LLM calls among them."""
         self.speculating = 0
         self.adopted = 0
         self.begun_early = 0
@@ -152,6 +154,7 @@ class Calls:
     def _new(self, work: Work, args: Args, key: Key | None, policy: Policy) -> Call:
         self._count += 1
         call = self.running[self._count] = Call(self._count, work, args, key, policy)
+        self.asking += work.is_llm
         if key is not None:
             self._shared[key] = call
         return call
@@ -165,6 +168,7 @@ class Calls:
 
     def _forget(self, call: Call) -> None:
         del self.running[call.number]
+        self.asking -= call.work.is_llm
         if call.key is not None:
             del self._shared[call.key]
         if call.speculative:

@@ -46,7 +46,6 @@ class Performer:
         self._prompts = prompts
         self._fields = fields
         self._is_last = is_last
-        self._asking = 0
         self._threads: ThreadPoolExecutor | None = None
 
     async def perform(self, call: Call) -> object:
@@ -81,13 +80,9 @@ class Performer:
             raise NodeError("LLM nodes need a program")
         messages, fields = self._messages(call)
         name = call.node
-        ahead = Ahead(self._machine.chain(name), self._asking, self._machine.joins(name))
-        self._asking += 1
-        try:
-            stage, final = call.work.name or None, self._is_last()
-            answer = await program.chat(messages, stage=stage, final=final, ahead=ahead, **fields)
-        finally:
-            self._asking -= 1
+        ahead = Ahead(self._machine.chain(name), self._machine.calls.asking - 1, self._machine.joins(name))
+        stage, final = call.work.name or None, self._is_last()
+        answer = await program.chat(messages, stage=stage, final=final, ahead=ahead, **fields)
         self.answers[name] = answer
         return answer.text
 

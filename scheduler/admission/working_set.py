@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from scheduler.admission.base import Verdict
 from scheduler.retention.break_even import worth
 from scheduler.state import Call, EngineState, Program
-from scheduler.types import Seconds
+from scheduler.types import Seconds, Tokens
 from scheduler.view import View
 
 
@@ -47,7 +47,7 @@ class WorkingSet:
         if len(engine.running) >= engine.spec.max_num_seqs:
             return Verdict.STOP
         room = self.limit * engine.account.capacity + engine.spec.offload_tokens
-        wanted = engine.account.capacity - engine.free + view.needs(call, engine) + view.kept
+        wanted = engine.account.capacity - engine.free + view.needs(call, engine) + _follows(call, engine) + view.kept
         if view.kept or not (call.program.served or view.claims):
             wanted += int(self.growth * (engine.growth + view.growth_after(call)))
         return Verdict.ADMIT if wanted <= room else Verdict.STOP
@@ -60,3 +60,11 @@ class WorkingSet:
         if engine is None or not engine.spec.offload_tokens:
             return ttl
         return worth(view, program, engine, view.cold_prefill(engine, program.context))
+
+
+def _follows(call: Call, engine: EngineState) -> Tokens:
+    """What calls that are sent together with this one hold at least: they follow it without asking.
+
+    Their prompts may be its own; their answers are taken to be as long as its own, of as many as run at once.
+    """
+    return min(call.siblings, engine.spec.max_num_seqs - 1) * call.expected_output

@@ -15,7 +15,7 @@ that does not come back is infinite:
 
     TTL = argmax over tau of  p * F(tau) * B - E[min(gap, tau)]
 
-Near its maximum the gain is flat and known from few samples, and who lets go loses his place as well as his context:
+Where the agent has said that a join is ahead, p is 1. Near its maximum the gain is flat and known from few samples, and who lets go loses his place as well as his context:
 of the times that gain nearly as much, the longest is taken. Continuum's rule (arXiv 2511.02230) charges all of tau for
 every gap in place of the expected time that it really takes.
 """
@@ -62,9 +62,7 @@ def worth(view: View, program: Program, engine: EngineState, loss: Seconds) -> S
     even = loss * wanted(view, engine) * (engine.account.capacity + engine.spec.offload_tokens) / program.context
     if program.expected_gap is not None:
         return SLACK * program.expected_gap if program.expected_gap <= even else 0.0
-    learned, tenant = view.learned, program.key.tenant
-    returns = learned.workflow(tenant, program.workflow).returns(program.served).value
-    return best_ttl(learned.gaps.curve(tenant, program.gap_tools), returns, even)
+    return best_ttl(view.learned.gaps.curve(program.key.tenant, program.gap_tools), view.comes_back(program), even)
 
 
 def wanted(view: View, engine: EngineState) -> float:

@@ -137,7 +137,10 @@ async def test_what_lies_ahead_of_a_call_reaches_the_brain() -> None:
     async with emulated() as served, AsyncClient(served.url) as client, client.program() as program:
         await program.chat("hi", model=MODEL, max_tokens=2, ahead=Ahead(3, siblings=2, join=True))
         await program.chat("hi", model=MODEL, max_tokens=2)
-        assert [call.remaining_calls for call in arrivals(served)] == [3, None]
+        assert [(call.remaining_calls, call.siblings, call.join) for call in arrivals(served)] == [
+            (3, 2, True),
+            (None, 0, False),
+        ]
         (known,) = served.brain.programs.values()
         assert known.remaining_calls == 1, "of three calls two have been answered"
         program.hint(remaining_calls=7)

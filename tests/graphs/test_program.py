@@ -34,6 +34,17 @@ async def test_llm_nodes_tell_their_stage_what_is_ahead_and_which_is_the_last() 
         assert {call.program.program for call in calls.values()} == {"run"}
 
 
+async def test_llm_nodes_tell_which_run_beside_them_and_that_a_join_is_ahead() -> None:
+    async with emulated() as served, AsyncClient(served.url) as client, client.program() as program:
+        graph = Graph(program, model=MODEL, max_tokens=4)
+        left, right = graph.llm("left", stage="left"), graph.llm("right", stage="right")
+        graph.llm(f"{left} {graph.tool(look, right)}", stage="join")
+        await graph.run()
+        said = {stage: (call.siblings, call.join) for stage, call in stages(served).items()}
+        assert said["left"] == (1, True)
+        assert said["join"] == (0, False)
+
+
 async def test_plans_name_prompts_and_join_what_was_found() -> None:
     joined: list[Mapping[str, object]] = []
 

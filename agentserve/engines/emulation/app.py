@@ -33,6 +33,7 @@ from agentserve.engines.emulation.exchange import StreamedExchange, WholeExchang
 from agentserve.engines.emulation.faults import Fault, Garbage, ServerError
 from agentserve.engines.emulation.pins import PinRoutes
 from agentserve.engines.emulation.text import TOKEN_BYTES, extents
+from agentserve.engines.emulation.transfer import TransferRoutes
 from agentserve.engines.emulation.wires.base import Json, Wire
 from agentserve.engines.emulation.wires.completions import ChatWire, CompletionWire
 from agentserve.engines.emulation.wires.messages import MessagesWire
@@ -96,6 +97,7 @@ class EmulatedApp:
                 Route("/v1/messages", self._message, methods=["POST"]),
                 Route("/v1/messages/count_tokens", self._count, methods=["POST"]),
                 *self._pins.routes,
+                *TransferRoutes().routes,
             ],
             exception_handlers={_RefusedError: _refuse},
         )

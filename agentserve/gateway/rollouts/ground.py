@@ -19,6 +19,8 @@ from scheduler.rollouts.staleness import Bound, Submitted
 from scheduler.rollouts.versions import Versions
 from scheduler.types import EngineId, Seconds
 
+LOST = ("abort", "stale", "error")
+"""Ends of samples that are not trained on."""
 ENDING: Seconds = 1.0
 """How long samples that were cut have to leave their engine, before whatever still runs there is taken for an ordinary call."""
 
@@ -84,6 +86,7 @@ class Ground:
                 400, f"{message} may be {bound.lag} behind; send at most {self.submitted.most:.0f}", param="n"
             )
         if self.submitted.refuses(samples, version):
+            self._driver.metrics.stale_groups.labels(self.model).inc()
             lag = self.submitted.lag(samples, version)
             message = (
                 f"the group would be trained on {lag} versions after its weights ({version}), and may be {bound.lag} behind:"
@@ -109,6 +112,13 @@ class Ground:
                     sample.cut()
         await asyncio.gather(*(self._idle(engine, limit) for engine in self._up()))
         return sum(self._running(engine) for engine in self._up())
+
+    def ended(self, samples: Collection[Sample]) -> None:
+        """Samples are written no more; one that has no end was given up by its client, and counts as aborted."""
+        self.samples.difference_update(samples)
+        self.submitted.take_back(sum(sample.finish in LOST or not sample.finish for sample in samples))
+        for sample in samples:
+            self._driver.metrics.samples.labels(self.model, sample.finish or "abort").inc()
 
     def resume(self) -> None:
         """Calls begin again, and samples that were interrupted go on."""

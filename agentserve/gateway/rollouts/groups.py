@@ -24,9 +24,6 @@ from scheduler.events import ProgramEnded
 from scheduler.rollouts.groups import parts
 from scheduler.types import EngineSpec, ProgramKey
 
-LOST = ("abort", "stale", "error")
-"""Ends of samples that are not trained on."""
-
 
 class Group:
     """A group that has been admitted."""
@@ -85,8 +82,7 @@ class Group:
         try:
             await self._write(made, order)
         finally:
-            self._ground.samples.difference_update(made)
-            self._ground.submitted.take_back(sum(sample.finish in LOST or not sample.finish for sample in made))
+            self._ground.ended(made)
             if ends:
                 self._end({sample.identity.program for sample in made})
         failed = [sample.error for sample in made if sample.error is not None]

@@ -93,3 +93,16 @@ async def test_a_group_that_would_be_too_stale_is_refused_until_there_is_a_versi
         await trainer.ordered("weights", version=1)
         assert (await trainer.group(n=2))["version"] == 1
         assert "at most 4" in (await refused(trainer, prompt=[1], n=5)).text
+
+
+async def test_samples_refusals_and_versions_are_counted_for_prometheus() -> None:
+    async with field(speed=20.0, batch=2, lag=0) as trainer:
+        await trainer.group(n=2)
+        refused = await trainer.post("groups", prompt=PROMPT, max_tokens=8)
+        assert refused.status_code == 429
+        await trainer.ordered("weights", version=3)
+        page = (await trainer.http.get("/metrics")).text
+        assert 'agentserve_rollout_samples_total{finish="length",model="m"} 2.0' in page
+        assert 'agentserve_rollout_stale_groups_total{model="m"} 1.0' in page
+        assert 'agentserve_weights_version{model="m"} 3.0' in page
+        assert 'agentserve_engine_weights_version{engine="a",model="m"} 3.0' in page

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from agentserve.gateway.rollouts.update import WEIGHTS_PATH
 from tests.gateway.rollouts.field import PROMPT, field
 from tests.gateway.world import chat, eventually, until_idle
 
@@ -99,12 +102,64 @@ async def test_versions_run_forwards_and_steps_are_those_that_are_relayed() -> N
 
 async def test_an_engine_that_does_not_take_its_weights_gets_no_calls_until_it_does() -> None:
     async with field("a", "b") as trainer:
-        failed = await trainer.post("weights", version=1, steps=[{"path": "/update_weights", "body": {}}])
+        failed = await trainer.post("weights", version=1, steps=[{"path": "/sleep", "body": {}}])
         assert failed.status_code == 502
-        assert "a: /update_weights: it answered with status 404" in failed.json()["error"]["message"]
+        assert "a: /sleep: it answered with status 404" in failed.json()["error"]["message"]
         assert set((await trainer.status())["broken"]) == {"a", "b"}
         waiting = asyncio.create_task(trainer.group())
         await eventually(lambda: trainer.brain.waiting == 1, "a sample in line")
         await trainer.ordered("weights", version=1)
         assert (await waiting)["samples"][0]["segments"][0]["version"] == 1
         assert not (await trainer.status())["broken"]
+
+
+TRANSFER: list[dict[str, object]] = [
+    {"path": path, "body": {}} for path in ("/start_weight_update", "/update_weights", "/finish_weight_update")
+]
+
+
+async def test_steps_are_relayed_to_each_engine_in_their_order_before_its_cache_is_emptied() -> None:
+    async with field("a", "b") as trainer:
+        said = await trainer.ordered("weights", version=1, steps=TRANSFER)
+        assert [(each["engine"], each["version"]) for each in said["engines"]] == [("a", 1), ("b", 1)]
+        for engine in trainer.engines.values():
+            assert engine.asked == [*(step["path"] for step in TRANSFER), WEIGHTS_PATH]
+
+
+async def test_an_engine_that_refuses_a_step_says_which_and_gets_no_calls() -> None:
+    async with field() as trainer:
+        failed = await trainer.post("weights", version=1, steps=TRANSFER[1:])
+        assert failed.status_code == 502
+        assert "/update_weights: it answered with status 500" in failed.json()["error"]["message"]
+        assert set((await trainer.status())["broken"]) == {"a"}
+        assert trainer.engines["a"].asked == ["/update_weights"], "what comes after a failed step is not asked"
+
+
+@pytest.mark.parametrize("steps", [[], TRANSFER])
+async def test_an_engine_that_comes_back_gets_the_latest_weights_before_any_call(
+    steps: list[dict[str, object]],
+) -> None:
+    async with field() as trainer:
+        await trainer.ordered("weights", version=2)
+        await trainer.ordered("weights", version=5, steps=steps)
+        before = await trainer.group()
+        await trainer.dies_and_returns("a")
+        after = await trainer.group()
+        assert after["samples"][0]["segments"][0]["version"] == 5
+        assert after["samples"][0]["text"] == before["samples"][0]["text"], "other weights write other words"
+        first_call = trainer.engines["a"].asked.index("/v1/completions")
+        assert trainer.engines["a"].asked[first_call - 1] == WEIGHTS_PATH
+        assert trainer.engines["a"].asked.count(WEIGHTS_PATH) == 1
+
+
+async def test_an_engine_that_comes_back_and_does_not_take_the_weights_gets_no_calls_until_it_does() -> None:
+    async with field() as trainer:
+        failed = await trainer.post("weights", version=1, steps=[{"path": "/sleep"}])
+        assert failed.status_code == 502
+        await trainer.dies_and_returns("a")
+        assert set((await trainer.status())["broken"]) == {"a"}
+        waiting = asyncio.create_task(trainer.group())
+        await eventually(lambda: trainer.brain.waiting == 1, "a sample in line")
+        assert "/v1/completions" not in trainer.engines["a"].asked
+        await trainer.ordered("weights", version=2)
+        assert (await waiting)["samples"][0]["segments"][0]["version"] == 2
