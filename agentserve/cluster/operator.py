@@ -161,7 +161,9 @@ class Operator:
             [part.asked], timeout=PATIENCE
         )  # a question that was cancelled cannot be put again
         if not done:
-            part.state = EngineState(state="pending", url="", problem="no node has room for it, or its node is silent")
+            part.state = EngineState(
+                state="pending", url="", node="", problem="no node has room for it, or its node is silent"
+            )
             return
         asked, part.asked = part.asked, None
         try:
@@ -240,7 +242,7 @@ class Operator:
 
 
 def _new(actor: Any) -> Part:
-    return Part(actor, EngineState(state="pending", url="", problem=""))
+    return Part(actor, EngineState(state="pending", url="", problem="", node=""))
 
 
 async def _answer(actor: Any) -> EngineState:
