@@ -22,7 +22,7 @@ from tests.engine_fixture import MODEL_PATH
 pytestmark = pytest.mark.filterwarnings("ignore")
 """Ray's own: of sockets and processes that it leaves to the garbage collector."""
 
-PATIENCE = 240.0
+PATIENCE = 600.0
 STARTS = 4
 LOOPBACK = "127.0.0.1"
 EMULATED = {"kv_tokens": 16_384, "max_model_len": 4096, "speed": 20.0}
