@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -176,6 +177,9 @@ class Member(Watcher):
                     logger.debug("%s", error)
                     if self._term is not None and not self._term.valid:
                         self._step_down("the store does not answer")
+                except Exception:
+                    logger.exception("a fault of ours, please report it; this gateway goes on as one without a brain")
+                    self._step_down("of a fault")
                 await asyncio.sleep(self._section.lease / POLLS)
         finally:
             server.close()
@@ -277,15 +281,20 @@ class Member(Watcher):
 
     def _go_without(self) -> None:
         driver = self._driver
-        driver.take = Brainless(self._pools, driver.engines).take
+        self._brainless = Brainless(self._pools, driver.engines)
+        driver.take = self._brainless.take
         driver.brain = Brain(self._config.policy)
         driver.epoch, driver.standing = None, "none"
 
     def _announce(self) -> None:
-        """Says all calls in flight to whoever is asked from now on."""
+        """Says to whoever is asked from now on what ended without it, and all calls in flight."""
         now, lives = self._driver.now(), list(self._lives())
+        finished: list[Event] = []
+        if self._driver.standing != "none":
+            finished = [replace(event, at=now) for event in self._brainless.finished]
+            self._brainless.finished.clear()
         ended: list[Event] = [ProgramEnded(now, program) for program in self._ended]
-        for event in (*ended, *announcements(lives, now)):
+        for event in (*finished, *ended, *announcements(lives, now)):
             self._driver.obey(self._driver.take(event))
 
     # --- following --------------------------------------------------------------------------------------------------

@@ -180,6 +180,7 @@ class Term:
         match event:
             case CallFinished(call=call) | CallFailed(call=call) | CallCancelled(call=call):
                 self._owners.pop(call, None)
+                self._orphans.pop(call, None)
         return Decision(ours, decision.next_wakeup)
 
     def _sent(self, action: Action) -> bool:

@@ -173,13 +173,20 @@ class _Tasks:
 
     def begin(self, work: Coroutine[object, object, None]) -> None:
         """Does it until the end."""
-        self._tasks.append(asyncio.create_task(work))
+        task = asyncio.create_task(work)
+        task.add_done_callback(_tell)
+        self._tasks.append(task)
 
     async def end(self) -> None:
         """Ends all of it."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("a fault of ours ended a part of the gateway, please report it", exc_info=task.exception())
 
 
 async def _driver(config: Config, brain: Brain, notes: _Notes, store: Store | None, stack: AsyncExitStack) -> Driver:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
+
+from agentserve.state.base import Lease
 from agentserve.state.memory import MemoryStore
 from scheduler.types import DEFAULT_TENANT, ProgramKey
 from tests.cell.world import CellWorld, Part, cell
@@ -114,6 +117,44 @@ async def test_without_a_store_calls_are_forwarded_visibly_and_counted_once_afte
         assert new is old, "the latest brain goes on"
         assert new.driver.brain.programs[key("p")].served == 1
         assert balanced(new)
+
+
+async def test_the_brain_hears_of_its_calls_that_were_answered_while_it_was_away() -> None:
+    async with cell(2) as world:
+        old = await world.settle()
+        parts = [old, *world.others(old)]
+        let_go = asyncio.Event()
+        for engine in old.engines:
+            engine.script.extend([let_go, let_go])
+        running = [asyncio.create_task(part.ask(f"p{number}")) for number, part in enumerate(parts)]
+        await eventually(lambda: len(old.driver.brain.calls) == 2, "the calls")
+        for part in world.parts:
+            part.cable.cut = True
+        await eventually(lambda: all(part.driver.standing == "none" for part in world.parts), "no brain", 30.0)
+        let_go.set()
+        await asyncio.gather(*running)
+        for part in world.parts:
+            part.cable.cut = False
+        brain = (await world.settle()).driver.brain
+        await eventually(lambda: not brain.calls, "the ends of the calls")
+        assert [brain.programs[key(name)].served for name in ("p0", "p1")] == [1, 1]
+
+
+async def test_a_fault_of_the_member_does_not_end_its_part() -> None:
+    async with cell(2) as world:
+        old = await world.settle()
+        renew, faults = world.store.renew, [RuntimeError("a fault")]
+
+        async def faulty(lease: Lease, ttl: float) -> bool:
+            if faults:
+                raise faults.pop()
+            return await renew(lease, ttl)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.store, "renew", faulty)
+            await eventually(lambda: not faults, "the fault", 30.0)
+            await world.settle()
+        assert (await old.ask("p")).headers[WHY] == "direct"
 
 
 async def test_a_call_that_waits_is_forwarded_when_the_brain_goes() -> None:

@@ -18,7 +18,7 @@ async def outage(found: Cluster, load: Load, tally: Tally, rng: random.Random, s
     """The store is away for so long. All calls that begin while no gateway has a brain go on, and say so."""
     await asyncio.to_thread(found.settle)
     await under_way(load)
-    before = dict(load.answered)
+    before = {attempt.program for attempt in load.attempts if attempt.answered and attempt.why != "forwarded"}
     tally.under_way.append(len(load.streaming()))
     gone = time.monotonic()
     await asyncio.to_thread(found.redis.freeze if kind == "stopped" else found.redis.kill)
@@ -59,11 +59,11 @@ def check_brainless(load: Load, tally: Tally, alone: float) -> None:
     tally.figures["brainless_calls"] = tally.figures.get("brainless_calls", 0) + len(calls)
 
 
-async def check_known(found: Cluster, load: Load, tally: Tally, before: dict[str, int]) -> None:
-    """The brain in the store knows programs from before the outage, and counts no call twice."""
+async def check_known(found: Cluster, load: Load, tally: Tally, before: set[str]) -> None:
+    """The brain in the store knows the programs that one knew `before` the outage, and counts no call twice."""
     deadline = time.monotonic() + 10.0
     while True:
-        lasting = {name for name, calls in before.items() if calls and name in load.answered}
+        lasting = before & load.answered.keys()
         brain = await found.stored()
         known = {} if brain is None else {key.program: program.served for key, program in brain.programs.items()}
         missing = sorted(lasting - known.keys())
