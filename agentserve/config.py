@@ -173,6 +173,8 @@ class Pool(Section):
     model: str = Field(min_length=1)
     engines: list[EngineSection] = Field(default_factory=list)
     """May be empty where `discovery` finds them."""
+    on_demand: bool = False
+    """Whether an engine is started when calls wait for one: while there is none, they are held and not refused."""
     rollouts: RolloutSection = Field(default_factory=RolloutSection)
 
 

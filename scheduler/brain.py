@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from scheduler import events
+from scheduler import departures, events
 from scheduler.account import NOTHING, Account
 from scheduler.actions import Abort, Action, Reject, RejectReason
 from scheduler.admission.base import Occasion
@@ -166,7 +166,7 @@ class Brain:
             names = (call.model,) if call is not None else home.spec.models if home is not None else ()
             for model in names:
                 if model in sets:
-                    sets[model].add(program)
+                    sets[model].add(program, departures.awaited_in(self._view, program))
                     break
         return sets
 

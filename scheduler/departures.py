@@ -68,6 +68,22 @@ def returns_in(view: View, program: Program) -> Seconds:
     return max(0.0, gaps.quantile(tenant, program.gap_tools, min(share, MOST)) - lasted)
 
 
+def awaited_in(view: View, program: Program) -> Seconds | None:
+    """`returns_in` of a program that will rather return than not, now that it has been silent for so long; else None.
+
+    By Bayes: it returns with probability r, and is silent for t first with 1 - F(t); it does not return with 1 - r.
+    """
+    if program.calls or program.ending or program.gap_since is None:
+        return None
+    lasted = view.now - program.gap_since
+    tenant = program.key.tenant
+    early = program.expected_gap is not None and lasted <= program.expected_gap
+    silent = 1.0 if early else 1.0 - view.learned.gaps.cdf(tenant, program.gap_tools, lasted)
+    returns = view.learned.workflow(tenant, program.workflow).returns(program.served).value
+    likely = returns * silent >= GOES_ON * (returns * silent + 1.0 - returns)
+    return returns_in(view, program) if likely else None
+
+
 MOST = 0.999
 """The largest quantile of gaps that is asked for."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scheduler.state import Call, Program
-from scheduler.types import Tokens
+from scheduler.types import Seconds, Tokens
 
 
 @dataclass(slots=True)
@@ -18,17 +18,21 @@ class WorkingSet:
     waiting: Tokens = 0
     running: Tokens = 0
     in_gap: Tokens = 0
+    returns_in: Seconds | None = None
+    """When the first of those in gaps is back, of those that will rather return than not; None without any."""
 
     @property
     def tokens(self) -> Tokens:
         """All of it."""
         return self.waiting + self.running + self.in_gap
 
-    def add(self, program: Program) -> None:
-        """Counts a program."""
+    def add(self, program: Program, returns_in: Seconds | None) -> None:
+        """Counts a program. One in a gap may be expected back."""
         calls = program.calls.values()
         if not calls:
             self.in_gap += program.context
+            if returns_in is not None:
+                self.returns_in = returns_in if self.returns_in is None else min(self.returns_in, returns_in)
         elif any(call.engine is not None for call in calls):
             self.running += _reached(program)
         else:

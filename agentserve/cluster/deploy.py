@@ -20,12 +20,16 @@ START = [
     *("--disable-usage-stats", "--include-dashboard", "false"),
 ]
 """A cluster of this machine alone, which `ray stop` ends."""
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Ray's variable by whose "0" a loopback address stays one; else Ray replaces it by one that others reach."""
 NO_RAY = "Ray is not installed: pip install 'agentserve[ray]'"
 
 
 @contextmanager
 def connected(file: ClusterFile, fail: Callable[[str], NoReturn]) -> Iterator[None]:
     """A connection to the file's Ray cluster. What its user has to mend is given to `fail`."""
+    if file.address == "local":
+        os.environ[LOOPBACK] = "0"  # before Ray is imported, and for the nodes that it starts
     try:
         import ray
     except ImportError:

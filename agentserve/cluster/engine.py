@@ -24,6 +24,15 @@ class EngineState(TypedDict):
     state: str
     url: str
     problem: str
+    node: str
+    """Ray's id of the node that it is on; empty while it is on none."""
+
+
+def node_id() -> str:
+    """Ray's id of the node that this process is on."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
 
 
 class EngineActor:
@@ -46,7 +55,12 @@ class EngineActor:
         if self._task is None:
             self._task = asyncio.create_task(self._supervisor.run())
             await asyncio.sleep(0)
-        return EngineState(state=self._supervisor.state.value, url=self._engine.url, problem=self._supervisor.problem)
+        return EngineState(
+            state=self._supervisor.state.value,
+            url=self._engine.url,
+            problem=self._supervisor.problem,
+            node=node_id(),
+        )
 
     async def stop(self) -> None:
         """Ends the engine's process."""

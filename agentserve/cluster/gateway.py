@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import socket
 import sys
 import tempfile
 from pathlib import Path
 
-from agentserve.cluster.engine import EngineState
+from agentserve.cluster.engine import EngineState, node_id
 from agentserve.cluster.section import ClusterFile
 from agentserve.engines.process import LoggedProcess
 
@@ -38,13 +39,14 @@ class GatewayActor:
             config.write_text(json.dumps(self._file.gateway_settings(listen), default=str))
             words = [sys.executable, "-P", "-m", "agentserve", "serve", "--config", str(config)]
             self._process = await LoggedProcess.spawn(words, dict(os.environ), self._folder / "gateway.log")
-        return EngineState(state="waiting" if problem else "up", url=f"http://{listen}", problem=problem)
+        state = "waiting" if problem else "up"
+        return EngineState(state=state, url=f"http://{listen}", problem=problem, node=node_id())
 
     async def stop(self) -> None:
         """Ends the process; it finishes its streams first."""
         if self._process is not None:
             await self._process.stop(grace=self._file.drain)
-        await asyncio.sleep(0)
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
 
 def _free_port(host: str) -> int:

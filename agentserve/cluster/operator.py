@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -17,7 +19,7 @@ import httpx
 
 from agentserve.cluster.engine import EngineActor, EngineState
 from agentserve.cluster.gateway import GatewayActor
-from agentserve.cluster.scaling import Bounds, Scale, rescale
+from agentserve.cluster.scaling import Bounds, Demand, Scale, rescale
 from agentserve.cluster.section import ClusterFile, EngineGroup
 from scheduler.types import Seconds
 
@@ -30,6 +32,8 @@ ENDING: Seconds = 15.0
 """For an actor to end its process when that need not wait any more."""
 LEASE: Seconds = 60.0
 """Of engines' registrations: so long gateways keep engines while the operator is away."""
+PLACING: Seconds = 60.0
+"""For Ray to find room for an engine and start its actor there, before there is thought to be none."""
 ENGINES = "/agentserve/v1/engines"
 
 logger = logging.getLogger(__name__)
@@ -40,6 +44,8 @@ class Status(TypedDict):
 
     engines: dict[str, EngineState]
     gateways: dict[str, EngineState]
+    at_zero: dict[str, int]
+    """Models that have no engine until calls wait for one, each with how many are held."""
 
 
 @dataclass(slots=True)
@@ -48,8 +54,12 @@ class Part:
 
     actor: Any
     state: EngineState
+    since: Seconds
+    """When it was created, by the event loop's clock."""
     asked: asyncio.Future[EngineState] | None = None
     """A question to it that has not been answered."""
+    timed: bool = False
+    """Whether it is known how long it took until it served."""
 
 
 class Operator:
@@ -63,9 +73,12 @@ class Operator:
         self._gateways: dict[str, Part] = {}
         self._leaving: set[str] = set()
         self._scales = {group.name: Scale(group.min) for group in self._file.engines}
+        self._cold_starts = {group.name: group.cold_start for group in self._file.engines}
+        """By group, what the latest start took."""
+        self._at_zero: dict[str, int] = {}
         key = self._file.gateway.admin_key_file
         headers = {"authorization": f"Bearer {key.read_text().strip()}"} if key else {}
-        self._http = httpx.AsyncClient(headers=headers, timeout=5.0)
+        self._http = httpx.AsyncClient(headers=headers, timeout=10.0)
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def status(self) -> Status:
@@ -73,6 +86,7 @@ class Operator:
         return Status(
             engines={name: part.state for name, part in self._engines.items()},
             gateways={name: part.state for name, part in self._gateways.items()},
+            at_zero=self._at_zero,
         )
 
     async def end(self) -> None:
@@ -83,17 +97,54 @@ class Operator:
             await asyncio.gather(*(self._stop(parts, name) for name in list(parts)))
 
     async def restart(self) -> list[str]:
-        """Restarts all engines one by one: each leaves, is drained, starts anew and serves before the next leaves."""
-        names = sorted(self._engines)
-        for name in names:
-            await self._retire(name)
-            while self._engines.get(name) is None or self._engines[name].state["state"] != "up":  # noqa: ASYNC110
-                await asyncio.sleep(EVERY)
+        """Restarts all engines; says which.
+
+        A spare of each group is started first, where there is room for one. Then each leaves, is drained, starts anew and
+        serves before the next leaves, and the spare leaves last: so nobody waits, also where a group has one engine only.
+        """
+        names: list[str] = []
+        for group in self._file.engines:
+            names += await self._restart(group)
         return names
+
+    async def _restart(self, group: EngineGroup) -> list[str]:
+        names = sorted(name for name in self._engines if _group(name) == group.name)
+        if not names:
+            return []
+        spare = _spare(group)
+        self._engines[spare] = _new(self._engine_actor(spare, group))
+        try:
+            if await self._is_placed(spare):
+                await self._until_served(spare)
+            else:
+                logger.warning("no node has room for another engine of %s: each ends before its successor", group.name)
+                await self._stop(self._engines, spare)
+            for name in names:
+                await self._retire(name)
+                await self._until_served(name)
+        finally:
+            if spare in self._engines:
+                await self._retire(spare)
+        return names
+
+    async def _is_placed(self, name: str) -> bool:
+        """Whether there is room for an engine that is wanted."""
+        until = asyncio.get_running_loop().time() + PLACING
+        while name in self._engines and self._engines[name].state["state"] == "pending":
+            if asyncio.get_running_loop().time() > until:
+                return False
+            await asyncio.sleep(EVERY)
+        return True
+
+    async def _until_served(self, name: str) -> None:
+        """Waits until the gateway has the engine up, however often it is begun anew."""
+        while (await self._listed()).get(name) != "up":  # noqa: ASYNC110 - the gateway tells nobody
+            await asyncio.sleep(EVERY)
 
     # --- keeping it so ----------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        self._end_spares()
         while True:
             try:
                 await self._look()
@@ -103,9 +154,20 @@ class Operator:
                 logger.exception("the operator made an error, and goes on")
             await asyncio.sleep(EVERY)
 
+    def _end_spares(self) -> None:
+        """Ends those of a restart in the middle of which an operator has died."""
+        import ray
+
+        for group in self._file.engines:
+            try:
+                ray.kill(ray.get_actor(f"{self._file.name}:engine:{_spare(group)}", namespace=NAMESPACE))
+            except ValueError:
+                continue
+
     async def _look(self) -> None:
         self._place()
         await asyncio.gather(*(self._ask(parts, name) for parts in (self._engines, self._gateways) for name in parts))
+        self._time_starts()
         await self._register()
         await self._scale()
 
@@ -161,7 +223,9 @@ class Operator:
             [part.asked], timeout=PATIENCE
         )  # a question that was cancelled cannot be put again
         if not done:
-            part.state = EngineState(state="pending", url="", problem="no node has room for it, or its node is silent")
+            part.state = EngineState(
+                state="pending", url="", node="", problem="no node has room for it, or its node is silent"
+            )
             return
         asked, part.asked = part.asked, None
         try:
@@ -171,11 +235,19 @@ class Operator:
             if parts.get(name) is part:
                 del parts[name]
 
+    def _time_starts(self) -> None:
+        """Measures cold starts: from when an actor is wanted, so with the wait for a node."""
+        now = asyncio.get_running_loop().time()
+        for name, part in self._engines.items():
+            if part.state["state"] == "up" and not part.timed:
+                part.timed = True
+                self._cold_starts[_group(name)] = now - part.since
+
     async def _register(self) -> None:
         """Tells gateways of the engines that are up."""
         for group in self._file.engines:
             for name, part in self._engines.items():
-                if name.rpartition("-")[0] == group.name and part.state["state"] == "up" and name not in self._leaving:
+                if _group(name) == group.name and part.state["state"] == "up" and name not in self._leaving:
                     entry = {"name": name, "url": part.state["url"], "model": group.model, "labels": group.labels}
                     priority = group.emulated is not None or (group.launch is not None and group.launch.plugin)
                     await self._tell("POST", ENGINES, entry | {"priority": priority, "lease": LEASE})
@@ -198,13 +270,24 @@ class Operator:
         if not groups:
             return
         sets = (await self._http.get(f"{self._gateway()}/agentserve/v1/working-set")).raise_for_status().json()
+        self._at_zero = await self._held()
         now = asyncio.get_running_loop().time()
         for group in groups:
-            bounds = Bounds(group.min, group.most, group.capacity, group.cold_start)
+            bounds = Bounds(group.min, group.most, group.capacity, self._cold_starts[group.name], group.idle)
+            demand = _demand(sets[group.model], self._at_zero.get(group.model, 0))
             scale = self._scales[group.name]
-            self._scales[group.name] = rescale(scale, sum(sets[group.model].values()), now, bounds)
+            self._scales[group.name] = rescale(scale, demand, now, bounds)
             for number in range(self._scales[group.name].count, scale.count):
                 await self._retire(f"{group.name}-{number}")
+
+    async def _held(self) -> dict[str, int]:
+        """How many calls all gateways hold, by the models that have no engine. Raises `httpx.HTTPError` if one is silent."""
+        held: Counter[str] = Counter()
+        for part in self._gateways.values():
+            if part.state["state"] == "up":
+                said = (await self._http.get(f"{part.state['url']}/ready")).json()
+                held.update(said.get("at_zero") or {})
+        return dict(held)
 
     async def _retire(self, name: str) -> None:
         """An engine leaves: gateways take it off their lists, which moves its programs, and then it ends."""
@@ -221,9 +304,16 @@ class Operator:
         until = loop.time() + 2 * self._file.drain
         while loop.time() < until:
             await asyncio.sleep(EVERY)
-            listed = (await self._http.get(f"{self._gateway()}{ENGINES}")).raise_for_status().json()["engines"]
-            if all(engine["name"] != name for engine in listed):
+            if name not in await self._listed(unknown=name):
                 return
+
+    async def _listed(self, unknown: str = "") -> dict[str, str]:
+        """The engines that a gateway has, and their states; `unknown` alone if it does not answer."""
+        try:
+            answer = (await self._http.get(f"{self._gateway()}{ENGINES}")).raise_for_status()
+        except httpx.HTTPError:
+            return {unknown: ""}
+        return {engine["name"]: engine["state"] for engine in answer.json()["engines"]}
 
     async def _stop(self, parts: dict[str, Part], name: str) -> None:
         import ray
@@ -239,8 +329,23 @@ class Operator:
         ray.kill(part.actor)
 
 
+def _group(engine: str) -> str:
+    return engine.rpartition("-")[0]
+
+
+def _spare(group: EngineGroup) -> str:
+    return f"{group.name}-spare"
+
+
 def _new(actor: Any) -> Part:
-    return Part(actor, EngineState(state="pending", url="", problem=""))
+    state = EngineState(state="pending", url="", problem="", node="")
+    return Part(actor, state, asyncio.get_running_loop().time())
+
+
+def _demand(tokens: Mapping[str, Any], held: int) -> Demand:
+    """Of a gateway's report of one model."""
+    under_way = tokens["waiting"] + tokens["running"]
+    return Demand(under_way + tokens["in_gap"], bool(under_way or held), tokens["returns_in"])
 
 
 async def _answer(actor: Any) -> EngineState:

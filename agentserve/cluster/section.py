@@ -26,18 +26,21 @@ class EngineGroup(Section):
     """Ray's custom resources that each takes."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Ray's labels that a node must have, as `ray start --labels` gives them."""
-    min: Count = 1
+    min: Annotated[int, Field(ge=0)] = 1
+    """None may stay where it is 0: calls are then held until one has started."""
     max: Count | None = None
     """How many there may be; as many as `min` where it is left out."""
     kv_tokens: Count | None = None
     """KV tokens that one holds, to scale by; needed where `max` is above `min`."""
     cold_start: Duration = 120.0
-    """How long one takes until it serves."""
+    """How long one takes until it serves, until that has been measured."""
+    idle: Duration = 300.0
+    """How long the last one is kept for nobody, where `min` is 0."""
 
     @property
     def most(self) -> int:
         """The most that there may be."""
-        return self.max or self.min
+        return self.max or max(self.min, 1)
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -102,7 +105,8 @@ class ClusterFile(Section):
     def gateway_settings(self, listen: str) -> dict[str, object]:
         """A gateway's configuration."""
         models = dict.fromkeys(group.model for group in self.engines)
-        pools = [{"model": model} for model in models]
+        kept = {group.model for group in self.engines if group.min}
+        pools = [{"model": model, "on_demand": model not in kept} for model in models]
         discovery = {"http": True, "drain": self.drain}
         return {**self.gateway.config, "listen": listen, "pools": pools, "discovery": discovery}
 

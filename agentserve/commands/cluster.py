@@ -66,6 +66,8 @@ def status(file: FileArgument, as_json: JsonOption = False) -> None:
         for name, part in parts.items():
             table.add_row(name, part["state"], part["url"], part["problem"])
     out.print(table)
+    for model, held in found["at_zero"].items():
+        out.print(f"{model} has no engine, and {held} calls are held until one has started")
 
 
 def _load(file: Path) -> ClusterFile:

@@ -44,6 +44,7 @@ from agentserve.gateway.tenants.door import Door, keep_keys
 from agentserve.gateway.tenants.keys import load_keys
 from agentserve.gateway.tenants.meter import Meter
 from agentserve.gateway.tenants.roster import Roster
+from agentserve.gateway.threshold import Threshold
 from agentserve.gateway.tracing.factory import tracing
 from agentserve.gateway.tuner import Tuner
 from agentserve.gateway.virtual.model import VirtualModel
@@ -114,7 +115,14 @@ async def gateway(
         watching = watching_routes(feed.watch, feed.calls, Stories(config.event_log))
         keyed = config.keys is not None
         inference = Inference(
-            driver, fleet.names, config.limits, notes.chain, pools.virtual, keyed=keyed, recall=recall
+            driver,
+            fleet.names,
+            config.limits,
+            notes.chain,
+            pools.virtual,
+            keyed=keyed,
+            recall=recall,
+            threshold=Threshold(driver, fleet.names, fleet.held, config.limits.total),
         )
         app = Gateway(fleet, door, inference, Passthrough(driver, fleet.names, config.limits), drain, watching)
         app.add_control(registration_routes(registry, fleet))
@@ -232,6 +240,7 @@ def _pools(config: Config, driver: Driver, ledger: Ledger, stack: AsyncExitStack
     if config.discovery is not None:
         stack.push_async_callback(Prewarmer(driver).close)
     fleet = Fleet([pool.model for pool in config.pools], driver, watch, ledger)
+    fleet.held.update({pool.model: 0 for pool in config.pools if pool.on_demand})
     stack.push_async_callback(fleet.close)
     scored.update({each.target: fleet.names[each.target] for each in config.virtual if each.target})
     for pool in config.pools:

@@ -87,6 +87,9 @@ class Readiness(BaseModel):
 
     ready: bool
     waiting_for: dict[str, list[str]] = Field(description="Models without one, each with what its engines say.")
+    at_zero: dict[str, int] | None = Field(
+        None, description="Models that have no engine until calls wait for one, each with how many are held."
+    )
     brain: str | None = Field(None, description="Where this gateway stands among those that share a brain.")
 
 
@@ -145,9 +148,10 @@ def _add_state(router: APIRouter, fleet: Fleet) -> None:
     )
     async def ready() -> JSONResponse:
         missing = fleet.missing()
+        zero = {"at_zero": at_zero} if (at_zero := fleet.at_zero()) else {}
         brain = {"brain": driver.standing} if driver.standing else {}
         return JSONResponse(
-            {"ready": not missing, "waiting_for": missing, **brain}, status_code=503 if missing else 200
+            {"ready": not missing, "waiting_for": missing, **zero, **brain}, status_code=503 if missing else 200
         )
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse, dependencies=operators)
@@ -165,7 +169,7 @@ def _add_state(router: APIRouter, fleet: Fleet) -> None:
         return JSONResponse({"engines": engines} | ({"discovery": dict(fleet.problems)} if fleet.problems else {}))
 
     @router.get("/agentserve/v1/working-set", summary="KV tokens of live programs, by model", dependencies=operators)
-    async def working_set() -> dict[str, dict[str, int]]:
+    async def working_set() -> dict[str, dict[str, float | None]]:
         view = driver.brain.working_sets(fleet.pools)
         return {model: asdict(tokens) for model, tokens in view.items()}
 

@@ -17,6 +17,10 @@ LONGEST_ECHO = 200
 """Characters of what a client sent that an error repeats."""
 
 
+class ClientGoneError(Exception):
+    """The client left before its request was complete, or before it was given to the brain."""
+
+
 class ApiError(Exception):
     """An answer that is an error: its HTTP status and the fields of OpenAI's error object."""
 

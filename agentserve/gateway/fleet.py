@@ -46,6 +46,8 @@ class Fleet:
         """The engines of each pool that take calls, where they are up."""
         self.models: tuple[str, ...] = tuple(models)
         """The names that clients may use."""
+        self.held: dict[str, int] = {}
+        """Of each pool that starts engines on demand, how many calls are held until it has one."""
         self.driver = driver
         self.ledger = ledger
         self.problems: Mapping[str, str] = {}
@@ -55,8 +57,12 @@ class Fleet:
         self._labels: dict[EngineId, Mapping[str, str]] = {}
         self._tasks: dict[EngineId, asyncio.Task[None]] = {}
 
-    def add_pool(self, model: str) -> None:
+    def add_pool(self, model: str, *, on_demand: bool = False) -> None:
         """There may be engines for that name from now on."""
+        if on_demand:
+            self.held.setdefault(model, 0)
+        else:
+            self.held.pop(model, None)
         if model not in self.pools:
             self.pools[model], self.names[model] = [], []
             self.models = (*self.models, model)
@@ -65,6 +71,7 @@ class Fleet:
         """Clients may not use that name any more. Its engines have left."""
         if not self.pools.get(model, [model]):
             del self.pools[model], self.names[model]
+            self.held.pop(model, None)
             self.models = tuple(name for name in self.models if name != model)
 
     def join(self, model: str, engine: Supervised, labels: Mapping[str, str] = NO_LABELS) -> None:
@@ -131,9 +138,14 @@ class Fleet:
             engine.name, model, engine.url, supervisor.state, supervisor.problem, spec, dict(labels), leaving
         )
 
+    def at_zero(self) -> dict[str, int]:
+        """The models that start engines on demand and have none, each with how many calls are held for one."""
+        up = self.driver.engines
+        return {model: held for model, held in self.held.items() if not any(name in up for name in self.names[model])}
+
     def missing(self) -> dict[str, list[str]]:
-        """The models without an engine that is up, each with what its engines say."""
-        reports = {model: self._pool(model) for model in self.pools}
+        """The models without an engine that is up, each with what its engines say; without those that have none on purpose."""
+        reports = {model: self._pool(model) for model in self.pools if model not in self.held}
         return {
             model: [f"{report.name} is {report.state}: {report.problem}".rstrip(": ") for report in pool]
             for model, pool in reports.items()

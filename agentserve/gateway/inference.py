@@ -11,12 +11,21 @@ from agentserve.config import Limits
 from agentserve.gateway.call import Call
 from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.errors import METHOD_NOT_ALLOWED, RETRY_AFTER, ApiError, too_large, too_long, unknown_model
+from agentserve.gateway.errors import (
+    METHOD_NOT_ALLOWED,
+    RETRY_AFTER,
+    ApiError,
+    ClientGoneError,
+    too_large,
+    too_long,
+    unknown_model,
+)
 from agentserve.gateway.identity import Identity, Registrar
 from agentserve.gateway.ids import Headers
 from agentserve.gateway.protocols.openai_chat import Chat
 from agentserve.gateway.request import Request, parse_request
 from agentserve.gateway.tenants.tenant import Tenant
+from agentserve.gateway.threshold import Threshold
 from agentserve.gateway.virtual.call import VirtualCall
 from agentserve.gateway.virtual.model import VirtualModel
 from scheduler.types import EngineId, TenantId
@@ -26,10 +35,6 @@ LONGEST_TOKEN = 1024
 
 Recall = Callable[[TenantId, str], Awaitable[None]]
 NO_MODELS: Mapping[str, VirtualModel] = MappingProxyType({})
-
-
-class ClientGoneError(Exception):
-    """The client left before its request was complete."""
 
 
 class Inference:
@@ -45,6 +50,7 @@ class Inference:
         *,
         keyed: bool = False,
         recall: Recall | None = None,
+        threshold: Threshold,
     ) -> None:
         """`keyed`: see `Registrar`. `recall` puts a response that the chain lacks into it, if others know it."""
         self._driver = driver
@@ -54,6 +60,7 @@ class Inference:
         self._chain = chain
         self._registrar = Registrar(chain, limits.remembered, keyed=keyed)
         self._recall = recall
+        self._threshold = threshold
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, tenant: Tenant, program: str = "") -> None:
         """Handles one request of a tenant, and of the program that its URL names if it names one.
@@ -82,6 +89,7 @@ class Inference:
         request = self._registrar.continued(request, tenant.id)
         virtual = self._virtual.get(request.model)
         if virtual is None:
+            await self._threshold.pass_by(request.model, tenant, receive)
             self._check_pool(request)
         elif request.path != Chat.path:
             raise ApiError(400, f"virtual model {request.model!r} serves {Chat.path} only", param="model")

@@ -13,10 +13,10 @@ from agentserve.engines.base import Engine, EngineError
 from agentserve.gateway.answer import BadAnswerError
 from agentserve.gateway.attempt import JSON_TYPE, WholeAnswer
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.errors import ApiError, unknown_model
+from agentserve.gateway.errors import ApiError, ClientGoneError, unknown_model
 from agentserve.gateway.exchange import ask
 from agentserve.gateway.ids import Headers
-from agentserve.gateway.inference import ClientGoneError, read_post
+from agentserve.gateway.inference import read_post
 from agentserve.gateway.interrupt import CallInterruptedError, Cause, Interruptible
 from agentserve.gateway.protocols import protocol_of
 from agentserve.gateway.protocols.anthropic_messages import Messages

@@ -134,7 +134,7 @@ class Reloader:
         old = {section.name: (pool.model, section) for pool, section in before.engines}
         new = {section.name: (pool.model, section) for pool, section in config.engines}
         for pool in config.pools:
-            self._fleet.add_pool(pool.model)
+            self._fleet.add_pool(pool.model, on_demand=pool.on_demand)
         for name, (model, section) in old.items():
             if new.get(name) != (model, section):
                 done.leaving.append(name)

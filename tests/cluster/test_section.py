@@ -21,6 +21,13 @@ def test_gateways_get_the_pools_of_all_engines_and_what_the_file_says_beside() -
     assert settings.discovery.http
 
 
+def test_calls_are_held_at_the_pools_of_which_no_engine_stays() -> None:
+    assert [pool.on_demand for pool in cluster({"min": 0, "kv_tokens": 9}).gateway_config("127.0.0.1:9").pools] == [
+        True
+    ]
+    assert [pool.on_demand for pool in cluster().gateway_config("127.0.0.1:9").pools] == [False]
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -31,6 +38,8 @@ def test_gateways_get_the_pools_of_all_engines_and_what_the_file_says_beside() -
         ({"address": "auto", "engines": [GROUP | {"emulated": {}}]}, "has exactly one of launch and emulated"),
         ({"address": "auto", "engines": [GROUP, GROUP]}, "the name 'big' is used more than once"),
         ({"address": "auto", "engines": [GROUP | {"min": 2, "max": 1}]}, "max (1) is below min (2)"),
+        ({"address": "auto", "engines": [GROUP | {"min": -1}]}, "greater than or equal to 0"),
+        ({"address": "auto", "engines": [GROUP | {"min": 0}]}, "kv_tokens must say how many KV tokens"),
         ({"address": "auto", "engines": [GROUP | {"max": 2}]}, "kv_tokens must say how many KV tokens"),
         ({"address": "auto", "engines": [GROUP], "gateway": {"replicas": 2}}, "several need a store that they share"),
         (

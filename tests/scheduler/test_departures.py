@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from scheduler.actions import Prewarm, Retain
 from scheduler.departures import Leaver, by_least_loss
-from scheduler.events import EngineDraining, HintGiven, Prewarmed
+from scheduler.events import EngineDraining, HintGiven, Prewarmed, Wakeup
 from scheduler.mover import PATIENCE
 from scheduler.types import EngineId, ProgramKey
-from tests.scheduler.world import World, key, spec
+from tests.scheduler.world import MODEL, World, key, spec
 
 TWO = {"a": spec(), "b": spec()}
 
@@ -163,3 +163,35 @@ def test_nothing_moves_where_there_is_no_room() -> None:
     world.up("b")
     assert leaving(world, "a") == []
     assert not world.brain.empties(EngineId("a"))
+
+
+def test_a_program_whose_agent_said_when_it_is_back_is_awaited_then() -> None:
+    world = World()
+    world.finish(world.call("p", workflow="w"))
+    world.feed(HintGiven(world.now, key("p"), expected_gap=40.0))
+    world.later(10.0)
+    world.feed(Wakeup(world.now))
+    (found,) = world.brain.working_sets([MODEL]).values()
+    assert (found.in_gap, found.returns_in) == (550, 30.0)
+
+
+def test_of_two_that_are_awaited_the_first_counts_and_one_that_runs_is_not_awaited() -> None:
+    world = World()
+    for name, gap in (("p", 40.0), ("q", 20.0), ("r", 5.0)):
+        world.finish(world.call(name, workflow="w"))
+        world.feed(HintGiven(world.now, key(name), expected_gap=gap))
+    world.call("r", turns=2, workflow="w")
+    assert world.brain.working_sets([MODEL])[MODEL].returns_in == 20.0
+
+
+def test_a_program_that_has_been_silent_for_longer_than_gaps_last_is_awaited_no_more() -> None:
+    world = World()
+    for _ in range(40):
+        world.finish(world.call("p", workflow="w"))
+        world.later(2.0)
+    world.finish(world.call("p", workflow="w"))
+    assert world.brain.working_sets([MODEL])[MODEL].returns_in is not None
+    world.later(500.0)
+    world.feed(Wakeup(world.now))
+    found = world.brain.working_sets([MODEL])[MODEL]
+    assert (found.in_gap, found.returns_in) == (550, None)

@@ -180,3 +180,25 @@ def test_a_new_enough_server_is_taken(version: str) -> None:
 def test_what_is_no_url_is_an_error() -> None:
     with pytest.raises(StoreError, match="is no url of a Redis server"):
         RedisStore("localhost:6379", "c")
+
+
+async def test_what_is_said_of_an_engine_holds_until_its_time_is_over_or_it_is_said_anew(store: Store) -> None:
+    await store.enlist("a", '{"name": "a",\n "url": "http://x"}', LONG)
+    await store.enlist("b", "first", LONG)
+    await store.enlist("b", "second", 2 * LONG)
+    await store.enlist("c", "short", 0.02)
+    await asyncio.sleep(0.1)
+    said = await store.enlisted()
+    assert {name: entry for name, (entry, _) in said.items()} == {
+        "a": '{"name": "a",\n "url": "http://x"}',
+        "b": "second",
+    }
+    assert said["a"][1] <= LONG < said["b"][1] <= 2 * LONG
+
+
+async def test_an_engine_that_leaves_is_said_to_by_the_empty_word(store: Store) -> None:
+    await store.enlist("a", "entry", LONG)
+    await store.delist("a")
+    ((entry, left),) = (await store.enlisted()).values()
+    assert entry == ""
+    assert left > 0
