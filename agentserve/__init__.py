@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     __version__: str
 else:
     # what the star above stands for; whoever looks for anything else is not to wait for httpx
-    _CLIENT = "DEFAULT_URL AgentserveError Ahead Answer AsyncClient AsyncProgram Client Effect Program Retries Timing Tool tool"
+    _CLIENT = "DEFAULT_URL AgentserveError Ahead Answer AsyncClient AsyncProgram Client Effect Program Retries Stage Timing Tool tool"
     _HOMES = dict.fromkeys(_CLIENT.split(), "agentserve.client") | {"Graph": "agentserve.graphs"}
 
     __all__ = [*_HOMES, "__version__"]

@@ -14,6 +14,7 @@ from agentserve.client.errors import AgentserveError
 from agentserve.client.retries import Retries
 from agentserve.client.sync import Client, Program
 from agentserve.client.tools import Effect, Tool, tool
+from agentserve.client.workflows import Stage
 
 __all__ = [
     "DEFAULT_URL",
@@ -26,6 +27,7 @@ __all__ = [
     "Effect",
     "Program",
     "Retries",
+    "Stage",
     "Timing",
     "Tool",
     "tool",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextvars import Token
 from time import monotonic
 from types import TracebackType
@@ -18,6 +18,7 @@ from agentserve.client.current import Running, enter, leave
 from agentserve.client.errors import AgentserveError, refused, unreachable
 from agentserve.client.notices import AsyncNotices
 from agentserve.client.retries import Retries
+from agentserve.client.workflows import ROUTE, Stage, declaration
 
 
 class AsyncProgram(ProgramBase):
@@ -153,6 +154,12 @@ class AsyncClient:
     def rollouts(self, model: str) -> AsyncRollouts:
         """As `Client.rollouts`."""
         return AsyncRollouts(self, model)
+
+    async def declare(self, workflow: str, stages: Mapping[str, Stage], slo: float | None = None) -> None:
+        """As `Client.declare`."""
+        response = await self._send(self._http.build_request("POST", ROUTE, json=declaration(workflow, stages, slo)))
+        if response.is_error:
+            raise refused(response)
 
     async def aclose(self) -> None:
         """Closes the connections."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Token, copy_context
 from functools import partial
@@ -19,6 +19,7 @@ from agentserve.client.errors import AgentserveError, refused, unreachable
 from agentserve.client.notices import Notices
 from agentserve.client.retries import Retries
 from agentserve.client.rollouts import Rollouts
+from agentserve.client.workflows import ROUTE, Stage, declaration
 
 
 class Program(ProgramBase):
@@ -170,6 +171,17 @@ class Client:
     def rollouts(self, model: str) -> Rollouts:
         """Groups of samples and weights of a model, for trainers."""
         return Rollouts(self, model)
+
+    def declare(self, workflow: str, stages: Mapping[str, Stage], slo: float | None = None) -> None:
+        """Declares a workflow, in place of an earlier one of that name: its stages in any order, and the seconds that a
+        program of it has where it says no deadline. Where there are API keys, it takes an admin's.
+
+        Raises:
+            AgentserveError: the gateway refused it (a cycle, an unknown stage, an objective of zero), or was not reached.
+        """
+        response = self._send(self._http.build_request("POST", ROUTE, json=declaration(workflow, stages, slo)))
+        if response.is_error:
+            raise refused(response)
 
     def close(self) -> None:
         """Closes the connections."""

@@ -16,6 +16,7 @@ from agentserve.gateway.errors import ApiError, unknown_model
 from agentserve.gateway.fleet import EngineReport, Fleet
 from agentserve.gateway.tenants.door import Visitor
 from agentserve.gateway.workflows import WorkflowReport, report_workflows
+from agentserve.workflows import WorkflowSection
 from scheduler.events import HintGiven, ProgramEnded, ToolEnded, ToolStarted
 from scheduler.state import Program
 from scheduler.types import ProgramKey, Seconds, TenantId
@@ -180,6 +181,15 @@ def _add_state(router: APIRouter, fleet: Fleet) -> None:
     )
     async def workflows() -> dict[str, list[WorkflowReport]]:
         return {"workflows": report_workflows(driver.workflows, driver.brain.learned.stages)}
+
+    @router.post(
+        "/agentserve/v1/workflows",
+        summary="Declares a workflow, in place of an earlier one of that name, until the gateway ends",
+        dependencies=operators,
+    )
+    async def declare(workflow: WorkflowSection) -> dict[str, str]:
+        driver.declare(workflow)
+        return {"workflow": workflow.name}
 
 
 def _add_models(router: APIRouter, fleet: Fleet) -> None:

@@ -37,6 +37,7 @@ from scheduler.events import (
     FailureReason,
     PinReported,
     Wakeup,
+    WorkflowDeclared,
 )
 from scheduler.types import CallId, EngineId, EngineSpec, ProgramKey, Seconds, TenantId, Tokens, Usage
 
@@ -158,6 +159,11 @@ class Driver:
         """When the brain wants to be woken."""
         self._rings_at: Seconds = 0.0
         """When the timer rings, if there is one."""
+
+    def declare(self, workflow: WorkflowSection) -> None:
+        """A workflow is declared from now on, in place of an earlier one of its name."""
+        self.workflows[workflow.name] = workflow
+        self.handle(WorkflowDeclared(self.now(), workflow.name, workflow.planned))
 
     def due(self, program: ProgramKey, workflow: str, now: Seconds) -> Seconds | None:
         """When a program's calls are due that do not say so: by the time that its declared workflow has."""

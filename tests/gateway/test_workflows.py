@@ -8,6 +8,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from agentserve import AgentserveError, AsyncClient, Client, Stage
 from agentserve.cli import app
 from tests.gateway.world import CHAT, World, chat, eventually, until_idle, world
 
@@ -99,3 +100,38 @@ async def test_what_is_declared_decides_before_any_traffic() -> None:
     async with world(workflows=DECLARED) as w:
         plan = w.driver.brain.plans["sql"]
         assert plan.ahead("plan", 0, lambda _: 1.0) == pytest.approx(1 + 0.5 + 0.25)
+
+
+async def test_a_workflow_is_declared_from_python() -> None:
+    async with world() as w, AsyncClient(w.url) as client:
+        await client.declare("sql", {"plan": Stage(), "write": Stage(after=["plan"], retries=2)}, slo=60)
+        (workflow,) = (await w.client.get(PATH)).json()["workflows"]
+        assert (workflow["workflow"], workflow["slo_seconds"]) == ("sql", 60.0)
+        assert [(stage["stage"], stage["after"], stage["retries"]) for stage in workflow["stages"]] == [
+            ("plan", [], 0),
+            ("write", ["plan"], 2),
+        ]
+        assert "sql" in w.brain.plans
+
+
+@pytest.mark.parametrize(
+    ("stages", "slo", "named"),
+    [
+        ({"plan": Stage(after=["write"]), "write": Stage(after=["plan"])}, None, "cycle"),
+        ({"plan": Stage(after=["none"])}, None, "'none'"),
+        ({"plan": Stage()}, 0.0, "slo"),
+        ({}, None, "stages"),
+    ],
+)
+async def test_a_declaration_that_cannot_be_is_refused(stages: dict[str, Stage], slo: float | None, named: str) -> None:
+    async with world() as w, AsyncClient(w.url) as client:
+        with pytest.raises(AgentserveError, match=named):
+            await client.declare("sql", stages, slo)
+        assert (await w.client.get(PATH)).json()["workflows"] == []
+
+
+async def test_a_blocking_client_declares_too() -> None:
+    async with world() as w:
+        with Client(w.url) as client:
+            await asyncio.to_thread(client.declare, "sql", {"plan": Stage()})
+        assert [each["workflow"] for each in (await w.client.get(PATH)).json()["workflows"]] == ["sql"]
