@@ -18,35 +18,44 @@ FileArgument = Annotated[Path, typer.Argument(help="The cluster file.")]
 
 
 @cluster.command()
-def up(file: FileArgument) -> None:
+def up(file: FileArgument, as_json: JsonOption = False) -> None:
     """Deploy what the file says, and keep it up."""
     from agentserve.cluster import deploy
 
     chosen = _load(file)
     with _connected(deploy, chosen):
         deploy.up(chosen)
+    if as_json:
+        print_json({"deploying": chosen.name})
+        return
     out.print(f"cluster {chosen.name} is being deployed; `agentserve cluster status {file}` shows how far it is")
 
 
 @cluster.command()
-def down(file: FileArgument) -> None:
+def down(file: FileArgument, as_json: JsonOption = False) -> None:
     """End everything that the file's cluster runs."""
     from agentserve.cluster import deploy
 
     chosen = _load(file)
     with _connected(deploy, chosen):
         deploy.down(chosen)
+    if as_json:
+        print_json({"ended": chosen.name})
+        return
     out.print(f"cluster {chosen.name} has ended")
 
 
 @cluster.command()
-def restart(file: FileArgument) -> None:
+def restart(file: FileArgument, as_json: JsonOption = False) -> None:
     """Restart the engines one by one; programs move away from each before it ends."""
     from agentserve.cluster import deploy
 
     chosen = _load(file)
     with _connected(deploy, chosen):
         names = deploy.restart(chosen)
+    if as_json:
+        print_json({"restarted": list(names)})
+        return
     out.print(f"restarted: {', '.join(names)}")
 
 

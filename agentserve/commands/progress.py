@@ -57,6 +57,12 @@ def reading(path: Path) -> Iterator[TextIO]:
         OSError: it cannot be opened.
     """
     with rich.progress.open(
-        path, "r", encoding="utf-8", console=err, transient=True, description=f"replaying {escape(str(path))}"
+        path,
+        "r",
+        encoding="utf-8",
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+        description=f"replaying {escape(str(path))}",
     ) as lines:
         yield lines

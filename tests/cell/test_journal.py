@@ -18,9 +18,10 @@ async def test_a_brain_of_other_code_keeps_what_was_learned_of_tools_workflows_e
             await part.ask("p")
         log = world.store._log
         await eventually(lambda: b"".join(log).count(b"CallFinished") == 2, "the end of both calls in the log")
-        learned = leader.driver.brain.learned.to_json()
+        learned, before = leader.driver.brain.learned.to_json(), world.store._snapshot
         leader.cable.cut = True
         await world.settle(*world.others(leader))
+        await eventually(lambda: world.store._snapshot is not before, "the next term's snapshot")
         saved = await world.store.restore()
         assert saved is not None
         other = Saved(replace(saved.snapshot, code="of another release", brain=b"not to be read"), ())
