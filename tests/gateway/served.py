@@ -30,10 +30,10 @@ LOOSE = (
     "checks.positive_data_acceptance.enabled = false\n"
     "checks.negative_data_rejection.enabled = false\n"
     "[[operations]]\n"
-    'include-path = "/agentserve/v1/workflows"\n'
+    'include-path = ["/agentserve/v1/workflows", "/agentserve/v1/engines"]\n'
     "checks.positive_data_acceptance.enabled = false\n"
 )
-"""A schema cannot say that a graph has no cycle. Of inference, the document says of a body what the gateway reads: the engine may refuse more, or less."""
+"""A schema cannot say that a graph has no cycle, nor that a whole number has no point. Of inference, the document says of a body what the gateway reads: the engine may refuse more, or less."""
 UNSOUND = "allow_header_conformance"
 """A program's id may end in `/hints`, so that more is allowed there than is documented."""
 
