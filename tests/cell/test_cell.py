@@ -124,8 +124,9 @@ async def test_the_brain_hears_of_its_calls_that_were_answered_while_it_was_away
         old = await world.settle()
         parts = [old, *world.others(old)]
         let_go = asyncio.Event()
-        for engine in old.engines:
-            engine.script.extend([let_go, let_go])
+        for part in parts:
+            for engine in part.engines:
+                engine.script.append(let_go)
         running = [asyncio.create_task(part.ask(f"p{number}")) for number, part in enumerate(parts)]
         await eventually(lambda: len(old.driver.brain.calls) == 2, "the calls")
         for part in world.parts:
