@@ -19,7 +19,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_answer_is_one_that_the_document_promises(folder: Path) -> None:
     with served(folder) as gateway:
-        found = schemathesis(gateway, folder, "--max-examples", "2", "--seed", "1", "--phases", "coverage,fuzzing,stateful")
+        found = schemathesis(
+            gateway, folder, "--max-examples", "2", "--seed", "1", "--phases", "coverage,fuzzing,stateful"
+        )
         assert found.code == 0, found.said
         assert found.cases > 500, found.said
         assert gateway.process.poll() is None
