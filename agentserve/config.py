@@ -6,14 +6,12 @@ exist, with the nearest one that does.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -28,7 +26,21 @@ from agentserve.engines import arguments
 from agentserve.gateway.tenants.section import TenantSection, TlsSection
 from agentserve.gateway.tenants.steering import Steering
 from agentserve.policyfile import SUFFIXES, read_policy
-from agentserve.sections import Amount, BaseUrl, Count, Duration, Factor, Name, PathText, Section, Text, problem
+from agentserve.sections import (
+    Amount,
+    BaseUrl,
+    Count,
+    Duration,
+    Factor,
+    Name,
+    PathText,
+    Section,
+    Text,
+    UnreadableError,
+    problem,
+    read_yaml,
+    repeated,
+)
 from agentserve.workflows import WorkflowSection
 from scheduler import registry
 from scheduler.policy import PRESETS, Choice, PolicyConfig, parse_policy
@@ -424,9 +436,8 @@ class Config(Section):
     def _name_engines(self) -> Self:
         for position, (_, engine) in enumerate(self.engines):
             engine.name = engine.name or f"engine-{position}"
-        repeated = [name for name, count in Counter(engine.name for _, engine in self.engines).items() if count > 1]
-        if repeated:
-            raise ValueError(f"engine names must differ, and {repeated[0]!r} is used more than once")
+        if (twice := repeated(engine.name for _, engine in self.engines)) is not None:
+            raise ValueError(f"engine names must differ, and {twice!r} is used more than once")
         return self
 
     @model_validator(mode="after")
@@ -472,8 +483,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _tells_tenants_apart(self) -> Self:
         names = [tenant.name for tenant in self.tenants]
-        if repeated := [name for name, count in Counter(names).items() if count > 1]:
-            raise ValueError(f"tenants: the name {repeated[0]!r} is used twice")
+        if (twice := repeated(names)) is not None:
+            raise ValueError(f"tenants: the name {twice!r} is used twice")
         if self.keys is None and (others := [name for name in names if name != DEFAULT_TENANT]):
             raise ValueError(
                 f"tenants: without `keys` everybody is the tenant {DEFAULT_TENANT!r}, and nobody {others[0]!r}"
@@ -486,9 +497,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _workflows_differ(self) -> Self:
-        repeated = [name for name, count in Counter(each.name for each in self.workflows).items() if count > 1]
-        if repeated:
-            raise ValueError(f"workflows: {repeated[0]!r} is declared more than once")
+        if (twice := repeated(each.name for each in self.workflows)) is not None:
+            raise ValueError(f"workflows: {twice!r} is declared more than once")
         return self
 
     @model_validator(mode="after")
@@ -540,11 +550,9 @@ def load(path: Path, **overrides: object) -> Config:
         ConfigError: the file cannot be read, is no YAML mapping, or something in it is wrong.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        value = read_yaml(path)
+    except UnreadableError as error:
+        raise ConfigError(str(error)) from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path} must be a mapping with a key `pools`, not {type(value).__name__}")
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from agentserve.sections import UnreadableError, read_yaml
 from scheduler.policy import KINDS, Choice, PolicyConfig, PolicyError, parse_policy
 from simulator.whole import write_whole
 
@@ -22,11 +23,9 @@ def read_policy(path: Path) -> PolicyConfig:
         PolicyError: the file cannot be read, or holds no policy; the message names it.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PolicyError(f"{path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PolicyError(f"{path} cannot be read: {error}") from None
+        content = read_yaml(path)
+    except UnreadableError as error:
+        raise PolicyError(str(error)) from None
     if isinstance(content, dict) and content.keys() == {"policy"}:
         content = content["policy"]
     try:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from agentserve.config import Config, ConfigError, Emulated, Launch, parse
-from agentserve.sections import Amount, Count, Duration, Name, PathText, Section, problem
+from agentserve.sections import (
+    Amount,
+    Count,
+    Duration,
+    Name,
+    PathText,
+    Section,
+    UnreadableError,
+    problem,
+    read_yaml,
+    repeated,
+)
 
 
 class EngineGroup(Section):
@@ -86,9 +95,8 @@ class ClusterFile(Section):
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
-        repeated = [name for name, count in Counter(group.name for group in self.engines).items() if count > 1]
-        if repeated:
-            raise ValueError(f"engines: the name {repeated[0]!r} is used more than once")
+        if (twice := repeated(group.name for group in self.engines)) is not None:
+            raise ValueError(f"engines: the name {twice!r} is used more than once")
         return self
 
     @model_validator(mode="after")
@@ -130,9 +138,7 @@ def parse_cluster(value: object, place: str) -> ClusterFile:
 def load_cluster(path: Path) -> ClusterFile:
     """Reads a cluster file. Raises `ConfigError` if it cannot be read or something in it is wrong."""
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        value = read_yaml(path)
+    except UnreadableError as error:
+        raise ConfigError(str(error)) from error
     return parse_cluster(value, str(path))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from agentserve.discovery.base import DiscoveryError
 from agentserve.discovery.section import EngineList, Entry
-from agentserve.sections import problem
+from agentserve.sections import UnreadableError, problem, read_yaml, repeated
 
 
 class FileSource:
@@ -27,12 +26,12 @@ class FileSource:
             found = self._path.stat()
             stamp = found.st_mtime_ns, found.st_size, found.st_ino
             if stamp != self._read:
-                self._list = parse_list(yaml.safe_load(self._path.read_text(encoding="utf-8")), str(self._path))
+                self._list = parse_list(read_yaml(self._path), str(self._path))
                 self._read = stamp
         except OSError as error:
             raise DiscoveryError(f"{self._path} cannot be read: {error.strerror}") from error
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
-            raise DiscoveryError(f"{self._path} cannot be read: {error}") from error
+        except UnreadableError as error:
+            raise DiscoveryError(str(error)) from error
         return self._list
 
 
@@ -43,8 +42,6 @@ def parse_list(value: object, place: str) -> Sequence[Entry]:
     except ValidationError as error:
         lines = "; ".join(map(problem, error.errors(include_url=False)))
         raise DiscoveryError(f"{place}: {lines}") from None
-    names = [entry.name for entry in entries]
-    for name in names:
-        if names.count(name) > 1:
-            raise DiscoveryError(f"{place}: engine names must differ, and {name!r} is used more than once")
+    if (twice := repeated(entry.name for entry in entries)) is not None:
+        raise DiscoveryError(f"{place}: engine names must differ, and {twice!r} is used more than once")
     return entries
