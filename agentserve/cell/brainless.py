@@ -34,8 +34,8 @@ class Brainless:
         self._calls: dict[CallId, CallArrived] = {}
         self._running: defaultdict[EngineId, set[CallId]] = defaultdict(set)
         self._failed: dict[CallId, list[EngineId]] = {}
-        self._decided: set[CallId] = set()
-        """Calls under way that a brain had sent to their engines."""
+        self._known: set[CallId] = set()
+        """Calls under way that a brain had sent to their engines, and so knows."""
         self.finished: list[CallFinished] = []
         """How those of them ended that were answered: the brain does not know yet."""
 
@@ -49,12 +49,12 @@ class Brainless:
             case CallAnnounced(arrival=arrival, engine=str(engine)):
                 self._calls[arrival.call] = arrival
                 self._running[engine].add(arrival.call)
-                self._decided.add(arrival.call)
+                self._known.add(arrival.call)
             case DispatchFailed(call=call, engine=engine):
                 self._running[engine].discard(call)
                 self._failed.setdefault(call, []).append(engine)
                 return self._forward(self._calls[call], event)
-            case CallFinished(call=call) if call in self._decided:
+            case CallFinished(call=call) if call in self._known:
                 self.finished.append(event)
                 self._forget(call)
             case CallFinished(call=call) | CallFailed(call=call) | CallCancelled(call=call):
@@ -77,7 +77,7 @@ class Brainless:
     def _forget(self, call: CallId) -> None:
         self._calls.pop(call, None)
         self._failed.pop(call, None)
-        self._decided.discard(call)
+        self._known.discard(call)
         for running in self._running.values():
             running.discard(call)
 

@@ -25,10 +25,11 @@ def up(file: FileArgument, as_json: JsonOption = False) -> None:
     chosen = _load(file)
     with _connected(deploy, chosen):
         deploy.up(chosen)
-    if as_json:
-        print_json({"deploying": chosen.name})
-        return
-    out.print(f"cluster {chosen.name} is being deployed; `agentserve cluster status {file}` shows how far it is")
+    _say(
+        f"cluster {chosen.name} is being deployed; `agentserve cluster status {file}` shows how far it is",
+        {"deploying": chosen.name},
+        as_json=as_json,
+    )
 
 
 @cluster.command()
@@ -39,10 +40,7 @@ def down(file: FileArgument, as_json: JsonOption = False) -> None:
     chosen = _load(file)
     with _connected(deploy, chosen):
         deploy.down(chosen)
-    if as_json:
-        print_json({"ended": chosen.name})
-        return
-    out.print(f"cluster {chosen.name} has ended")
+    _say(f"cluster {chosen.name} has ended", {"ended": chosen.name}, as_json=as_json)
 
 
 @cluster.command()
@@ -53,10 +51,7 @@ def restart(file: FileArgument, as_json: JsonOption = False) -> None:
     chosen = _load(file)
     with _connected(deploy, chosen):
         names = deploy.restart(chosen)
-    if as_json:
-        print_json({"restarted": list(names)})
-        return
-    out.print(f"restarted: {', '.join(names)}")
+    _say(f"restarted: {', '.join(names)}", {"restarted": list(names)}, as_json=as_json)
 
 
 @cluster.command()
@@ -77,6 +72,13 @@ def status(file: FileArgument, as_json: JsonOption = False) -> None:
     out.print(table)
     for model, held in found["at_zero"].items():
         out.print(f"{model} has no engine, and {held} calls are held until one has started")
+
+
+def _say(text: str, document: object, *, as_json: bool) -> None:
+    if as_json:
+        print_json(document)
+    else:
+        out.print(text)
 
 
 def _load(file: Path) -> ClusterFile:

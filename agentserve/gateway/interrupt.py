@@ -29,39 +29,32 @@ class CallInterruptedError(Exception):
 
 
 class Interruptible:
-    """An asynchronous context that `end` leaves at once, from any task or callback of the loop. Used once.
-
-    As `asyncio.timeout` does it, without a timer.
-    """
-
-    __slots__ = ("_before", "_cause", "_task")
+    """An asynchronous context that `end` leaves at once, from any task or callback of the loop. Used once."""
 
     def __init__(self) -> None:
-        self._task: asyncio.Task[object] | None = None
-        """That is within the part."""
-        self._before = 0
-        """How often it was cancelled before it began the part."""
+        self._scope = asyncio.timeout(None)
+        self._running = False
         self._cause: Cause | None = None
 
     def end(self, cause: Cause) -> None:
         """Ends the part if it is running; only the first cause counts."""
-        if self._task is not None and self._cause is None:
+        if self._running and self._cause is None:
             self._cause = cause
-            self._task.cancel()
+            self._scope.reschedule(asyncio.get_running_loop().time())
 
     async def __aenter__(self) -> None:
         """Begins the part."""
-        self._task = asyncio.current_task()
-        if self._task is None:
-            raise RuntimeError("only a task can be interrupted")
-        self._before = self._task.cancelling()
+        await self._scope.__aenter__()
+        self._running = True
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Ends it. Raises `CallInterruptedError` in place of the cancellation that `end` caused."""
-        task, self._task = self._task, None
-        if self._cause is None or task is None:
-            return
-        if task.uncancel() <= self._before and (kind is None or issubclass(kind, asyncio.CancelledError)):
+        self._running = False
+        try:
+            await self._scope.__aexit__(kind, error, traceback)
+        except TimeoutError:
+            if self._cause is None:
+                raise
             raise CallInterruptedError(self._cause) from None

@@ -28,6 +28,13 @@ def balanced(part: Part) -> bool:
     return not brain.calls
 
 
+def hold(parts: list[Part], let_go: asyncio.Event) -> None:
+    """Keeps the next call of each of the gateways' engines from its answer until then."""
+    for part in parts:
+        for engine in part.engines:
+            engine.script.append(let_go)
+
+
 async def test_calls_through_any_gateway_are_decided_by_the_one_brain() -> None:
     async with cell(3) as world:
         leader = await world.settle()
@@ -85,8 +92,7 @@ async def test_calls_in_flight_are_announced_to_the_next_brain() -> None:
         old = await world.settle()
         part, third = world.others(old)
         let_go = asyncio.Event()
-        for engine in part.engines:
-            engine.script.append(let_go)
+        hold([part], let_go)
         running = asyncio.create_task(part.ask("p"))
         await eventually(lambda: bool(old.driver.brain.calls), "the call")
         old.cable.cut = True
@@ -124,9 +130,7 @@ async def test_the_brain_hears_of_its_calls_that_were_answered_while_it_was_away
         old = await world.settle()
         parts = [old, *world.others(old)]
         let_go = asyncio.Event()
-        for part in parts:
-            for engine in part.engines:
-                engine.script.append(let_go)
+        hold(parts, let_go)
         running = [asyncio.create_task(part.ask(f"p{number}")) for number, part in enumerate(parts)]
         await eventually(lambda: len(old.driver.brain.calls) == 2, "the calls")
         for part in world.parts:
@@ -163,8 +167,7 @@ async def test_a_call_that_waits_is_forwarded_when_the_brain_goes() -> None:
         old = await world.settle()
         (part,) = world.others(old)
         let_go = asyncio.Event()
-        for engine in part.engines:
-            engine.script.append(let_go)
+        hold([part], let_go)
         long = "word " * 320
         calls = [asyncio.create_task(part.ask(f"p{number}", text=long)) for number in range(3)]
         await eventually(lambda: old.driver.brain.waiting == 1, "a call that waits")
