@@ -63,6 +63,11 @@ class Cost:
     body_ms: float
     """A call of 400 KB with one chunk."""
     added_p50_ms: Mapping[str, float]
+    of_peer: Mapping[str, Sequence[float]]
+    """Of each figure of CPU: what it is of the peer's in the same repetition, the median, least and most."""
+
+
+FIGURES = ("small_ms", "agentic_ms", "chunk_us", "body_ms")
 
 
 def costs(runs: Runs) -> list[Cost]:
@@ -75,11 +80,9 @@ def _cost(name: str, runs: Runs) -> Cost | None:
     whole = [run for run in runs if _is_whole(run.get(name, {})) and _is_whole(run.get("direct", {}), tree=False)]
     if not whole:
         return None
-    small, agentic, body = (
-        [run[name]["scenarios"][scenario]["gw"]["cpu_ms_per_req"] for run in whole]
-        for scenario in ("small_c32", "agentic_c8", "agentic_1chunk_c8")
-    )
-    chunks = [(long - short) * 1000 / (CHUNKS - 1) for long, short in zip(agentic, body, strict=True)]
+    found = [_figures(run[name]) for run in whole]
+    pairs = [(_figures(run[name]), _figures(run[PEER])) for run in whole if _is_whole(run.get(PEER, {}))]
+    ratios = {figure: sorted(ours[figure] / peers[figure] for ours, peers in pairs) for figure in FIGURES if pairs}
     added = {
         scenario: round(median(_p50(run[name], scenario) - _p50(run["direct"], scenario) for run in whole), 3)
         for scenario in SCENARIOS.split(",")
@@ -87,12 +90,18 @@ def _cost(name: str, runs: Runs) -> Cost | None:
     return Cost(
         target=name,
         runs=len(whole),
-        small_ms=round(median(small), 4),
-        agentic_ms=round(median(agentic), 4),
-        chunk_us=round(median(chunks), 4),
-        body_ms=round(median(body), 4),
+        **{figure: round(median(each[figure] for each in found), 4) for figure in FIGURES},
         added_p50_ms=added,
+        of_peer={figure: [round(x, 3) for x in (median(of), of[0], of[-1])] for figure, of in ratios.items()},
     )
+
+
+def _figures(target: Mapping[str, Any]) -> dict[str, float]:
+    small, agentic, body = (
+        float(target["scenarios"][scenario]["gw"]["cpu_ms_per_req"])
+        for scenario in ("small_c32", "agentic_c8", "agentic_1chunk_c8")
+    )
+    return dict(zip(FIGURES, (small, agentic, (agentic - body) * 1000 / (CHUNKS - 1), body), strict=True))
 
 
 def _p50(target: Mapping[str, Any], scenario: str) -> float:
@@ -112,17 +121,13 @@ def _is_whole(target: Mapping[str, Any], *, tree: bool = True) -> bool:
 
 
 def table(found: Sequence[Cost]) -> str:
-    """The costs as Markdown, each with its ratio to the peer's."""
-    peer = next((cost for cost in found if cost.target == PEER), None)
+    """The costs as Markdown, each with its ratio to the peer's in the same repetition."""
     lines = [
         "| target | runs | small call, ms | agentic call, ms | paced chunk, us | 400 KB body, ms |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for cost in found:
-        cells = [
-            _cell(getattr(cost, name), getattr(peer, name) if peer is not None else None)
-            for name in ("small_ms", "agentic_ms", "chunk_us", "body_ms")
-        ]
+        cells = [_cell(getattr(cost, figure), cost.of_peer.get(figure)) for figure in FIGURES]
         lines.append(f"| {cost.target} | {cost.runs} | {' | '.join(cells)} |")
     lines += [
         "",
@@ -134,8 +139,11 @@ def table(found: Sequence[Cost]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(value: float, of: float | None) -> str:
-    return f"{value:.3g}" if not of else f"{value:.3g} ({value / of:.2f}x)"
+def _cell(value: float, ratio: Sequence[float] | None) -> str:
+    if not ratio:
+        return f"{value:.3g}"
+    middle, least, most = ratio
+    return f"{value:.3g} ({middle:.2f}x, {least:.2f} to {most:.2f})"
 
 
 # --- running the harness ------------------------------------------------------------------------------------------------
