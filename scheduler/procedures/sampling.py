@@ -36,6 +36,8 @@ class Sample:
     """What is under way; None once the sample is over."""
     ended: bool = False
     """The model ended its text with the last segment."""
+    failed: bool = False
+    """It could not be written on, and gives no answer."""
     written: Tokens = 0
     answer: str = ""
     probes: list[str] = field(default_factory=list)
@@ -91,12 +93,19 @@ class Sampling(ABC):
         if sample is None:
             return []
         if step.stage is Stage.DRAFT:
-            sample.answer = ""
+            sample.failed, sample.answer = True, ""
             return self._end(sample)
         self.degraded = True
         if self.spec.strict:
             sample.step = None
             return self._conclude(Verdict.FAILED)
+        return self._next_turn(sample, step)
+
+    def _wrote(self, sample: Sample, step: Step, news: News) -> list[Command]:
+        """A segment that nobody scores: its quality is its writer's own confidence."""
+        sample.read(news)
+        if news.confidence is not None:
+            sample.qualities.append(news.confidence)
         return self._next_turn(sample, step)
 
     @abstractmethod
@@ -154,7 +163,9 @@ class Sampling(ABC):
                 commands += [Stop(sample.step), Leave(sample.number)]
                 sample.step = None
         answer, author = self._winner()
-        if verdict is not Verdict.FAILED and not answer:
+        if all(sample.failed for sample in self.samples):
+            verdict = Verdict.FAILED
+        elif verdict is not Verdict.FAILED and not answer:
             verdict = Verdict.NO_ANSWER
         votes = self.ballot.votes(answer)
         voters = self.ballot.voters
