@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from functools import partial
 from itertools import pairwise
 
 import httpx
@@ -17,7 +16,7 @@ from agentserve.gateway.assembly import gateway
 from agentserve.gateway.virtual import call
 from scheduler.brain import Brain
 from scheduler.state import extends
-from tests.gateway.virtual import ANSWERED, Said, Writer, reasoner, virtual
+from tests.gateway.virtual import ANSWERED, Said, Virtual, Writer, reasoner, virtual
 from tests.gateway.world import CHAT, eventually, serve
 
 
@@ -75,21 +74,31 @@ async def test_the_sample_of_which_the_model_is_surest_is_the_best_of_n() -> Non
 
 
 async def test_the_openai_sdk_asks_it_like_any_other_model() -> None:
-    async with virtual(takeover=0.0, decided=None) as w:
-        sdk = openai.AsyncOpenAI(base_url=str(w.client.base_url.join("/v1")), api_key="none", max_retries=0)
-        async with sdk:
-            ask = partial(
-                sdk.chat.completions.create, model="reasoner", messages=[{"role": "user", "content": "6 * 7?"}]
-            )
-            answer = await ask(extra_body={"agentserve": {"samples": 2}})
-            stream = await ask(stream=True, stream_options={"include_usage": True})
-            chunks = [chunk async for chunk in stream]
+    async with virtual(takeover=0.0, decided=None) as w, sdk(w) as client:
+        answer = await client.chat.completions.create(
+            model="reasoner",
+            messages=[{"role": "user", "content": "6 * 7?"}],
+            extra_body={"agentserve": {"samples": 2}},
+        )
+        stream = await client.chat.completions.create(
+            model="reasoner",
+            messages=[{"role": "user", "content": "6 * 7?"}],
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        chunks = [chunk async for chunk in stream]
     assert answer.choices[0].message.content == ANSWERED
+    assert answer.usage is not None
     assert answer.usage.total_tokens == 30
-    assert answer.model_extra["agentserve"]["voters"] == 2
-    assert "".join(choice.delta.content for chunk in chunks for choice in chunk.choices) == ANSWERED
+    assert (answer.model_extra or {})["agentserve"]["voters"] == 2
+    assert [choice.delta.content for chunk in chunks for choice in chunk.choices] == [ANSWERED]
     assert chunks[0].choices[0].finish_reason == "stop"
+    assert chunks[-1].usage is not None
     assert chunks[-1].usage.total_tokens == 45
+
+
+def sdk(w: Virtual) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(base_url=str(w.client.base_url.join("/v1")), api_key="none", max_retries=0)
 
 
 @pytest.mark.parametrize("tail", [None, [{"7": {"logprob": -1.0, "decoded_token": "x"}}]], ids=["judged", "tails"])

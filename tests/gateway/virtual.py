@@ -91,9 +91,9 @@ def _answer(text: object, finish: str, told: object, output: int) -> dict[str, o
 class Virtual:
     client: httpx.AsyncClient
     brain: Brain
+    driver: Driver
     draft: Writer
     target: Writer
-    driver: Driver
 
     async def ask(self, **fields: object) -> httpx.Response:
         body = {"model": "reasoner", "messages": [{"role": "user", "content": "6 * 7?"}], **fields}
@@ -146,4 +146,4 @@ async def virtual(
         if "target" in section and engines[1].tail is None:
             await eventually(lambda: bool(engines[1].sent), "the question how the target scores")
         engines[1].sent.clear()
-        yield Virtual(client, brain, *engines, app.driver)
+        yield Virtual(client, brain, app.driver, *engines)
