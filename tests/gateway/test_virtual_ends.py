@@ -58,8 +58,7 @@ async def test_a_sample_less_confident_than_those_of_the_warm_up_is_dropped(
     draft, warm = Writer("small"), asyncio.Event()
     unsure = Said(r"\boxed{7} or ", GOING_ON, sure=-3.0, after=warm)
     draft.first.extend([Said(ANSWERED, sure=-1.0), Said(ANSWERED, sure=-2.0), unsure])
-    settings = {"warm_up": warm_up, "discard": 0.0, "decided": None}
-    async with virtual(draft, kind="self_consistency", **settings) as w:
+    async with virtual(draft, kind="self_consistency", warm_up=warm_up, discard=0.0, decided=None) as w:
         asking = asyncio.create_task(w.ask())
         await eventually(lambda: len(w.brain.calls) == 1, "the end of the warm-up")
         warm.set()
