@@ -75,21 +75,15 @@ class Procedures:
 
     def heard(self, now: Seconds, call: CallId, news: News) -> None:
         """A step has ended."""
-        running, step = self._steps.pop(call, (None, None))
-        if running is None or step is None:
-            return
-        self.stages.leave(call, now, ended=True)
-        del running.calls[step]
-        self._obey(now, running, running.procedure.heard(step, news, self._rate(running.spec)))
+        if call in self._steps:
+            running, step = self._over(now, call, ended=True)
+            self._obey(now, running, running.procedure.heard(step, news, self._rate(running.spec)))
 
     def failed(self, now: Seconds, call: CallId) -> None:
         """A step will never end."""
-        running, step = self._steps.pop(call, (None, None))
-        if running is None or step is None:
-            return
-        self.stages.leave(call, now, ended=False)
-        del running.calls[step]
-        self._obey(now, running, running.procedure.failed(step))
+        if call in self._steps:
+            running, step = self._over(now, call, ended=False)
+            self._obey(now, running, running.procedure.failed(step))
 
     def cancel(self, now: Seconds, name: str) -> None:
         """The client left: nothing of the procedure is wanted any more."""
@@ -121,6 +115,13 @@ class Procedures:
                 return BestOfN(spec)
             case Kind.SELF_CONSISTENCY:
                 return SelfConsistency(spec)
+
+    def _over(self, now: Seconds, call: CallId, *, ended: bool) -> tuple[Running, Step]:
+        """Takes a step off the books."""
+        running, step = self._steps.pop(call)
+        self.stages.leave(call, now, ended=ended)
+        del running.calls[step]
+        return running, step
 
     def _rate(self, spec: ProcedureSpec) -> float:
         return self.stages.rate(spec.takeover, spec.draft, spec.target) if spec.follow_load else spec.takeover

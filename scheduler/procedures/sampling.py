@@ -37,7 +37,7 @@ class Sample:
     ended: bool = False
     """The model ended its text with the last segment."""
     failed: bool = False
-    """It could not be written on, and gives no answer."""
+    """It could not be written to its end."""
     written: Tokens = 0
     answer: str = ""
     probes: list[str] = field(default_factory=list)
@@ -88,12 +88,12 @@ class Sampling(ABC):
         return [] if sample is None else self._then(sample, step, news, rate)
 
     def failed(self, step: Step) -> list[Command]:
-        """A step will never end: the sample goes on without it, or ends without a vote."""
+        """A step will never end: the sample goes on without it, or ends with the answer that it has shown."""
         sample = self._of(step)
         if sample is None:
             return []
         if step.stage is Stage.DRAFT:
-            sample.failed, sample.answer = True, ""
+            sample.failed = True
             return self._end(sample)
         self.degraded = True
         if self.spec.strict:
@@ -163,10 +163,9 @@ class Sampling(ABC):
                 commands += [Stop(sample.step), Leave(sample.number)]
                 sample.step = None
         answer, author = self._winner()
-        if all(sample.failed for sample in self.samples):
-            verdict = Verdict.FAILED
-        elif verdict is not Verdict.FAILED and not answer:
-            verdict = Verdict.NO_ANSWER
+        if verdict is not Verdict.FAILED and not answer:
+            hopeless = all(sample.failed for sample in self.samples)
+            verdict = Verdict.FAILED if hopeless else Verdict.NO_ANSWER
         votes = self.ballot.votes(answer)
         voters = self.ballot.voters
         return [*commands, Conclude(verdict, answer, author, votes, voters, self.degraded, self._saved())]

@@ -159,16 +159,17 @@ def test_a_verification_without_a_score_has_failed() -> None:
     assert procedure.degraded
 
 
-def test_samples_whose_drafts_fail_do_not_vote() -> None:
-    procedure = SelfConsistency(replace(PLAIN, samples=2))
+def test_a_sample_whose_draft_fails_votes_with_the_answer_that_it_has_shown_if_any() -> None:
+    procedure = SelfConsistency(replace(PLAIN, samples=3))
     procedure.begin()
-    hear(procedure, "0.0.draft", News(10, answer="b"))
+    hear(procedure, "0.0.draft", News(10, answer="a"))
     procedure.failed(step("0.1.draft"))
-    found = conclusion(hear(procedure, "1.0.draft", ENDED))
-    assert (found.verdict, found.answer, found.voters) == (Verdict.COMPLETE, "a", 1)
+    procedure.failed(step("1.0.draft"))
+    found = conclusion(hear(procedure, "2.0.draft", ENDED))
+    assert (found.verdict, found.answer, found.votes, found.voters) == (Verdict.COMPLETE, "a", 2, 2)
 
 
-def test_where_every_draft_fails_nothing_is_answered() -> None:
+def test_where_every_draft_fails_without_an_answer_the_procedure_has_failed() -> None:
     procedure = SelfConsistency(replace(PLAIN, samples=2))
     procedure.begin()
     hear(procedure, "0.0.draft", News(10))
