@@ -303,6 +303,7 @@ async def test_a_strict_stream_whose_target_is_down_ends_with_an_error_event() -
     async with virtual(target=target, strict=True) as w:
         text = (await w.ask(stream=True)).text
         await w.until_clean()
+        assert 'agentserve_errors_total{status="503"} 1.0' in (await w.client.get("/metrics")).text
     *_, error, done = text.strip().split("\n\n")
     assert json.loads(error.removeprefix("data: "))["error"]["code"] == "procedure_failed"
     assert done == "data: [DONE]"
