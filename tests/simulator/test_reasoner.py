@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from random import Random
 from statistics import fmean
 
 import pytest
@@ -15,7 +16,7 @@ from scheduler.log import event_line, replay, snapshot_line
 from scheduler.procedures.base import Kind, ProcedureSpec, Selection, Stage, Step
 from simulator.intervals import Interval, interval
 from simulator.reasoner.bench import Bench
-from simulator.reasoner.questions import CORRELATION, Question, Script, Writer, questions
+from simulator.reasoner.questions import CORRELATION, Question, Script, Writer, questions, turns_of
 from simulator.reasoner.record import Record
 from simulator.reasoner.world import Pair, Reasoner
 
@@ -151,6 +152,13 @@ def test_stopping_early_saves_three_tenths_of_the_tokens_and_changes_hardly_an_a
 
 def tokens(records: Mapping[str, Record]) -> int:
     return sum(record.tokens.total() for record in records.values())
+
+
+def test_samples_are_as_long_as_measured() -> None:
+    draws = Random(5)
+    turns = sorted(turns_of(draws) for _ in range(5000))
+    assert (turns[2500], turns[4500]) == (2, 9)
+    assert fmean(turns) == pytest.approx(3.8, abs=0.3)
 
 
 def test_scores_of_one_question_are_correlated_as_measured() -> None:
