@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from scheduler.actions import Action, Answer, Submit
 from scheduler.procedures.atts import Atts, BarrierAtts
@@ -26,6 +27,9 @@ from scheduler.procedures.self_consistency import SelfConsistency
 from scheduler.procedures.stages import Entry, Queue, Stages
 from scheduler.types import CallId, ProgramKey, Seconds
 
+Place: TypeAlias = tuple[int, Seconds]
+"""A program's rank, and when it was born."""
+
 
 @dataclass(slots=True)
 class Running:
@@ -36,6 +40,7 @@ class Running:
     workflow: str
     spec: ProcedureSpec
     procedure: Procedure
+    place: Place
     calls: dict[Step, CallId] = field(default_factory=dict)
 
     def sample_program(self, sample: int, model: str) -> ProgramKey:
@@ -65,13 +70,19 @@ class Procedures:
         self._steps: dict[CallId, tuple[Running, Step]] = {}
         self._count = 0
 
-    def begin(self, now: Seconds, name: str, program: ProgramKey, workflow: str, spec: ProcedureSpec) -> None:
-        """A virtual call has arrived; a name that is in use is ignored."""
+    def begin(
+        self, now: Seconds, name: str, program: ProgramKey, workflow: str, spec: ProcedureSpec, place: Place
+    ) -> None:
+        """A virtual call has arrived, and takes its place among programs; a name that is in use is ignored."""
         if name in self.running:
             return
         procedure = self._build(spec, workflow, str(program))
-        running = self.running[name] = Running(name, program, workflow, spec, procedure)
+        running = self.running[name] = Running(name, program, workflow, spec, procedure, place)
         self._obey(now, running, procedure.begin())
+
+    def place_of(self, call: CallId) -> Place | None:
+        """The place of the virtual call that a step is of: all its samples have it. None for other calls."""
+        return self._steps[call][0].place if call in self._steps else None
 
     def heard(self, now: Seconds, call: CallId, news: News) -> None:
         """A step has ended."""

@@ -153,6 +153,20 @@ def arrival(begin: Action, at: float, prompt: int) -> CallArrived:
     )  # fmt: skip
 
 
+def test_all_samples_have_the_place_of_their_virtual_call_on_both_models() -> None:
+    mind = brain()
+    mine, *_ = begun(mind)
+    assert isinstance(mine, Submit)
+    told(mind, arrival(mine, 0.0, 100))
+    told(mind, CallArrived(1.0, CallId("other"), key("other"), "large", 400))
+    told(mind, CallFinished(2.0, mine.call, Usage(100, 5)))
+    (verify,) = (action for action in told(mind, StepEnded(2.0, mine.call, News(5))) if isinstance(action, Submit))
+    told(mind, arrival(verify, 2.0, 105))
+    drafted, other, verified = (mind.programs[each] for each in (mine.program, key("other"), verify.program))
+    assert (verified.rank, verified.born) == (drafted.rank, drafted.born) == (0, 0.0)
+    assert other.rank > verified.rank
+
+
 def placed(prompt: int, samples: int, *, at_once: bool = False) -> list[str]:
     """On which of two engines the samples of one virtual call begin, before or after the first's prompt has been read."""
     mind = Brain(PRESETS["agentserve"])
