@@ -298,14 +298,18 @@ class Brain:
 
     def _new_program(self, event: events.CallArrived) -> Program:
         parent = self.programs.get(event.parent) if event.parent else None
-        rank, born = (self._ranks, event.at) if parent is None else (parent.rank, parent.born)
-        self._ranks += 1
+        place = self._procedures.place_of(event.call) if parent is None else (parent.rank, parent.born)
+        rank, born = place or (self._next_rank(), event.at)
         ratio = self.learned.tokens_per_byte.value
         program = Program(event.program, rank, event.at, born, event.workflow, event.parent, ratio, event.at)
         self._books.programs[program.key] = program
         self._keeper.meet(program)
         self._expect_review()
         return program
+
+    def _next_rank(self) -> int:
+        self._ranks += 1
+        return self._ranks - 1
 
     def _new_call(self, event: events.CallArrived, program: Program) -> Call:
         self._arrivals += 1
@@ -493,7 +497,8 @@ class Brain:
     # --- procedures -------------------------------------------------------------------------------------------------
 
     def _procedure_begun(self, event: events.ProcedureBegun) -> None:
-        self._procedures.begin(event.at, event.procedure, event.program, event.workflow, event.spec)
+        place = self._next_rank(), event.at
+        self._procedures.begin(event.at, event.procedure, event.program, event.workflow, event.spec, place)
 
     def _step_ended(self, event: events.StepEnded) -> None:
         self._procedures.heard(event.at, event.call, event.news)

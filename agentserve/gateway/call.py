@@ -36,6 +36,13 @@ logger = logging.getLogger(__name__)
 
 RawHeaders = list[tuple[bytes, bytes]]
 
+STREAM_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+"""Of every stream."""
+
 
 class Call:
     """A request that has been identified, and its client."""
@@ -249,12 +256,7 @@ class Call:
         await self._outbox.end()
 
     def _stream_headers(self, dispatch: Dispatch | None) -> RawHeaders:
-        return [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-cache"),
-            (b"x-accel-buffering", b"no"),
-            *self._own_headers(dispatch),
-        ]
+        return [*STREAM_HEADERS, *self._own_headers(dispatch)]
 
     def _own_headers(self, dispatch: Dispatch | None) -> RawHeaders:
         headers = [

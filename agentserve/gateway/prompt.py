@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import accumulate
 
@@ -64,9 +64,20 @@ class Prompt:
 
 
 def answered(marks: tuple[PrefixMark, ...], response: str, size: int) -> tuple[PrefixMark, ...]:
-    """The marks of a prompt with its answer of about `size` bytes, which is known by its id alone."""
+    """The marks of a prompt with its answer of about `size` bytes, known by its id, or its text."""
     base = marks[-1] if marks else PrefixMark(0, 0)
     return (*marks, PrefixMark(_next_mark(base, _encode(response)).hash, base.size + size))
+
+
+def in_pieces(prompt: Prompt, messages: int, pieces: Iterable[str]) -> Prompt:
+    """A chat's prompt of which a model wrote what is behind the first `messages`, piece by piece: with a mark after each.
+
+    So the next one, whose last message is longer by a piece, is seen to go on where this one ends.
+    """
+    marks = prompt.marks[:messages]
+    for piece in pieces:
+        marks = answered(marks, piece, len(_encode(piece)))
+    return replace(prompt, marks=marks[:MAX_MARKS])
 
 
 def chat_prompt(body: Body, model: str) -> Prompt:

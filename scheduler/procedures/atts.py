@@ -23,10 +23,10 @@ class Atts(Sampling):
 
     def _then(self, sample: Sample, step: Step, news: News, rate: float) -> list[Command]:
         match step.stage:
+            case Stage.DRAFT if self.spec.takeover == 0:
+                return self._wrote(sample, step, news)
             case Stage.DRAFT:
                 sample.read(news)
-                if self.spec.takeover == 0:
-                    return self._next_turn(sample, step)
                 return [self._start(sample, step._replace(stage=Stage.VERIFY))]
             case Stage.VERIFY:
                 return self._judge(sample, step, news, rate)

@@ -53,6 +53,7 @@ class Verdict(StrEnum):
     """No sample that is still under way is likely to change the vote."""
     NO_ANSWER = "no_answer"
     FAILED = "failed"
+    """No sample could be written to its end or shows an answer, or the target failed and the client is strict."""
 
 
 @dataclass(frozen=True, slots=True)

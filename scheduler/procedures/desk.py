@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from scheduler.actions import Action, Answer, Submit
 from scheduler.procedures.atts import Atts, BarrierAtts
@@ -26,6 +27,9 @@ from scheduler.procedures.self_consistency import SelfConsistency
 from scheduler.procedures.stages import Entry, Queue, Stages
 from scheduler.types import CallId, ProgramKey, Seconds
 
+Place: TypeAlias = tuple[int, Seconds]
+"""A program's rank, and when it was born."""
+
 
 @dataclass(slots=True)
 class Running:
@@ -36,6 +40,7 @@ class Running:
     workflow: str
     spec: ProcedureSpec
     procedure: Procedure
+    place: Place
     calls: dict[Step, CallId] = field(default_factory=dict)
 
     def sample_program(self, sample: int, model: str) -> ProgramKey:
@@ -65,31 +70,31 @@ class Procedures:
         self._steps: dict[CallId, tuple[Running, Step]] = {}
         self._count = 0
 
-    def begin(self, now: Seconds, name: str, program: ProgramKey, workflow: str, spec: ProcedureSpec) -> None:
-        """A virtual call has arrived; a name that is in use is ignored."""
+    def begin(
+        self, now: Seconds, name: str, program: ProgramKey, workflow: str, spec: ProcedureSpec, place: Place
+    ) -> None:
+        """A virtual call has arrived, and takes its place among programs; a name that is in use is ignored."""
         if name in self.running:
             return
         procedure = self._build(spec, workflow, str(program))
-        running = self.running[name] = Running(name, program, workflow, spec, procedure)
+        running = self.running[name] = Running(name, program, workflow, spec, procedure, place)
         self._obey(now, running, procedure.begin())
+
+    def place_of(self, call: CallId) -> Place | None:
+        """The place of the virtual call that a step is of: all its samples have it. None for other calls."""
+        return self._steps[call][0].place if call in self._steps else None
 
     def heard(self, now: Seconds, call: CallId, news: News) -> None:
         """A step has ended."""
-        running, step = self._steps.pop(call, (None, None))
-        if running is None or step is None:
-            return
-        self.stages.leave(call, now, ended=True)
-        del running.calls[step]
-        self._obey(now, running, running.procedure.heard(step, news, self._rate(running.spec)))
+        if call in self._steps:
+            running, step = self._over(now, call, ended=True)
+            self._obey(now, running, running.procedure.heard(step, news, self._rate(running.spec)))
 
     def failed(self, now: Seconds, call: CallId) -> None:
         """A step will never end."""
-        running, step = self._steps.pop(call, (None, None))
-        if running is None or step is None:
-            return
-        self.stages.leave(call, now, ended=False)
-        del running.calls[step]
-        self._obey(now, running, running.procedure.failed(step))
+        if call in self._steps:
+            running, step = self._over(now, call, ended=False)
+            self._obey(now, running, running.procedure.failed(step))
 
     def cancel(self, now: Seconds, name: str) -> None:
         """The client left: nothing of the procedure is wanted any more."""
@@ -121,6 +126,13 @@ class Procedures:
                 return BestOfN(spec)
             case Kind.SELF_CONSISTENCY:
                 return SelfConsistency(spec)
+
+    def _over(self, now: Seconds, call: CallId, *, ended: bool) -> tuple[Running, Step]:
+        """Takes a step off the books."""
+        running, step = self._steps.pop(call)
+        self.stages.leave(call, now, ended=ended)
+        del running.calls[step]
+        return running, step
 
     def _rate(self, spec: ProcedureSpec) -> float:
         return self.stages.rate(spec.takeover, spec.draft, spec.target) if spec.follow_load else spec.takeover

@@ -36,6 +36,8 @@ class Sample:
     """What is under way; None once the sample is over."""
     ended: bool = False
     """The model ended its text with the last segment."""
+    failed: bool = False
+    """It could not be written to its end."""
     written: Tokens = 0
     answer: str = ""
     probes: list[str] = field(default_factory=list)
@@ -86,17 +88,24 @@ class Sampling(ABC):
         return [] if sample is None else self._then(sample, step, news, rate)
 
     def failed(self, step: Step) -> list[Command]:
-        """A step will never end: the sample goes on without it, or ends without a vote."""
+        """A step will never end: the sample goes on without it, or ends with the answer that it has shown."""
         sample = self._of(step)
         if sample is None:
             return []
         if step.stage is Stage.DRAFT:
-            sample.answer = ""
+            sample.failed = True
             return self._end(sample)
         self.degraded = True
         if self.spec.strict:
             sample.step = None
             return self._conclude(Verdict.FAILED)
+        return self._next_turn(sample, step)
+
+    def _wrote(self, sample: Sample, step: Step, news: News) -> list[Command]:
+        """A segment that nobody scores: its quality is its writer's own confidence."""
+        sample.read(news)
+        if news.confidence is not None:
+            sample.qualities.append(news.confidence)
         return self._next_turn(sample, step)
 
     @abstractmethod
@@ -155,7 +164,8 @@ class Sampling(ABC):
                 sample.step = None
         answer, author = self._winner()
         if verdict is not Verdict.FAILED and not answer:
-            verdict = Verdict.NO_ANSWER
+            hopeless = all(sample.failed for sample in self.samples)
+            verdict = Verdict.FAILED if hopeless else Verdict.NO_ANSWER
         votes = self.ballot.votes(answer)
         voters = self.ballot.voters
         return [*commands, Conclude(verdict, answer, author, votes, voters, self.degraded, self._saved())]

@@ -10,7 +10,4 @@ class SelfConsistency(Sampling):
     """Samples are written segment by segment, so that they can be ended early."""
 
     def _then(self, sample: Sample, step: Step, news: News, rate: float) -> list[Command]:
-        sample.read(news)
-        if news.confidence is not None:
-            sample.qualities.append(news.confidence)
-        return self._next_turn(sample, step)
+        return self._wrote(sample, step, news)

@@ -2,7 +2,7 @@
 
 Verifications are short prefills and go at once. Drafts and takeovers go when their model has a slot free for that
 stage, so that the slots which verifications need are never taken. Takeovers of the vote that is least decided go
-first, for they can change it most; drafts go in the order of their virtual calls.
+first, for they can change it most; drafts go in the order in which they were asked for.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class Bench:
         script = Script(question, self._seed, spec.segment_tokens)
         self._tallies[question.name] = Tally(question, script, self._now)
         program = ProgramKey(DEFAULT_TENANT, question.name)
-        self.procedures.begin(self._now, question.name, program, "", spec)
+        self.procedures.begin(self._now, question.name, program, "", spec, (self._count, self._now))
         self._act()
 
     def _next(self) -> None:

@@ -3,7 +3,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentserve.gateway.prompt import MAX_MARKS, PLAIN_STEP, Prompt
+from agentserve.gateway.prompt import MAX_MARKS, PLAIN_STEP, Prompt, in_pieces
 from agentserve.gateway.request import parse_request
 from tests.gateway.world import CHAT, COMPLETIONS
 
@@ -42,6 +42,18 @@ def test_tools_are_part_of_the_prompt() -> None:
     assert len(tooled.marks) == len(plain.marks) + 1
     assert tooled.end.size > plain.end.size
     assert not set(plain.marks) & set(tooled.marks)
+
+
+def test_an_answer_that_grows_within_its_message_extends_what_it_was() -> None:
+    def grown(*pieces: str) -> Prompt:
+        messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "".join(pieces)}]
+        return in_pieces(read(CHAT, messages=messages), 1, pieces)
+
+    once, twice = grown("ö one, "), grown("ö one, ", "two")
+    assert once.marks == twice.marks[:2]
+    assert twice.marks[-1].size <= twice.end.size
+    assert grown("ö one, ", "three").marks[:2] == once.marks
+    assert grown("another, ", "two").marks[2:] != twice.marks[2:]
 
 
 def test_token_ids_are_counted_exactly() -> None:

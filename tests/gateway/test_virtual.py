@@ -4,106 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import httpx
+import openai
 import pytest
 
 from agentserve.config import ConfigError, parse
-from agentserve.engines.base import EngineError
 from agentserve.engines.factory import build_engines, default_logs
 from agentserve.gateway.assembly import gateway
+from agentserve.gateway.virtual import call
 from scheduler.brain import Brain
-from tests.gateway.fakes import SPEC, FakeEngine, FakeReply, Sent, usage
+from scheduler.state import extends
+from tests.gateway.virtual import ANSWERED, Said, Virtual, Writer, reasoner, virtual
 from tests.gateway.world import CHAT, eventually, serve
-
-ANSWERED = r"So it is \boxed{42}."
-
-
-class Writer(FakeEngine):
-    """Writes one text; asked for one token, it is sure of `word`, if of any, and of each of its prompt's `tail`."""
-
-    def __init__(
-        self,
-        name: str,
-        text: str = ANSWERED,
-        word: str | None = "yes",
-        finish: str = "stop",
-        tail: list[object] | None = None,
-    ) -> None:
-        super().__init__(name, replace(SPEC, models=(name,), tail_scoring=tail is not None))
-        self.text, self.word, self.finish, self.tail = text, word, finish, tail
-        self.down = False
-        self.writes = True
-        """Whether it also writes, and does not only judge."""
-        self.hold: asyncio.Event | None = None
-
-    async def open(self, path: str, headers: Mapping[str, str], body: bytes) -> FakeReply:
-        sent = Sent(path, headers, body)
-        self.sent.append(sent)
-        if self.hold is not None:
-            await self._wait(self.hold)
-        if self.down or not (self.writes or sent.json["max_tokens"] == 1):
-            raise EngineError("connection refused")
-        return FakeReply([json.dumps(self.answer(sent)).encode()], headers={"content-type": "application/json"})
-
-    def answer(self, sent: Sent) -> dict[str, object]:
-        judges = sent.json["max_tokens"] == 1
-        told = [{"token": "x", "logprob": -1.0, "top_logprobs": [{"token": self.word, "logprob": -0.1}]}]
-        return {
-            "choices": [
-                {
-                    "message": {"role": "assistant", "content": "yes" if judges else self.text},
-                    "finish_reason": self.finish,
-                    "logprobs": {"content": told} if self.word is not None else None,
-                }
-            ],
-            "usage": usage(10, 1 if judges else 5),
-            "prompt_logprobs": [None, *self.tail] if judges and self.tail is not None else None,
-        }
-
-
-@dataclass
-class Virtual:
-    client: httpx.AsyncClient
-    brain: Brain
-    draft: Writer
-    target: Writer
-
-    async def ask(self, **fields: object) -> httpx.Response:
-        body = {"model": "reasoner", "messages": [{"role": "user", "content": "6 * 7?"}], **fields}
-        return await self.client.post(CHAT, json=body)
-
-    async def until_clean(self) -> None:
-        await eventually(lambda: not self.brain.calls, "the end of all calls")
-        self.brain.check_integrity()
-        assert all(not engine.running for engine in self.brain.engines.values())
-
-
-def reasoner(**fields: object) -> dict[str, object]:
-    return {"model": "reasoner", "kind": "atts", "draft": "small", "target": "large", "samples": 3, **fields}
-
-
-@asynccontextmanager
-async def virtual(
-    draft: Writer | None = None, target: Writer | None = None, **fields: object
-) -> AsyncIterator[Virtual]:
-    engines = [draft or Writer("small"), target or Writer("large")]
-    pools = [{"model": each.name, "engines": [{"name": each.name, "url": "http://fake"}]} for each in engines]
-    config = parse({"pools": pools, "virtual": [reasoner(**fields)]})
-    brain = Brain(config.policy)
-    async with (
-        gateway(config, brain, engines) as app,
-        serve(app) as url,
-        httpx.AsyncClient(base_url=url, timeout=60) as client,
-    ):
-        await eventually(lambda: len(app.driver.engines) == 2, "the start of all engines")
-        if engines[1].tail is None:
-            await eventually(lambda: bool(engines[1].sent), "the question how the target scores")
-        engines[1].sent.clear()
-        yield Virtual(client, brain, *engines)
 
 
 async def test_many_calls_become_one_chat_completion_and_their_tokens_one_usage() -> None:
@@ -116,6 +30,103 @@ async def test_many_calls_become_one_chat_completion_and_their_tokens_one_usage(
     assert answer["agentserve"] == {
         "answer": "42", "verdict": "complete", "votes": 3, "voters": 3, "degraded": False, "saved_tokens": 0,
     }  # fmt: skip
+
+
+async def test_usage_sums_the_tokens_of_both_models_verifications_included() -> None:
+    async with virtual(takeover=1.0, decided=None, samples=2) as w:
+        answer = (await w.ask()).json()
+        streamed = await w.ask(stream=True, stream_options={"include_usage": True})
+        await w.until_clean()
+    drafts, verifications, takeovers = 2, 2, 2
+    prompt, output = 10 * (drafts + verifications + takeovers), 5 * drafts + verifications + 5 * takeovers
+    spent = {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
+    assert answer["usage"] == spent
+    assert json.loads(streamed.text.split("\n\n")[-3].removeprefix("data: "))["usage"] == spent
+
+
+async def test_most_samples_of_one_model_decide_by_self_consistency() -> None:
+    draft = Writer("small")
+    draft.first.extend(Said(rf"\boxed{{{answer}}}") for answer in (1, 2, 2))
+    async with virtual(draft, kind="self_consistency", decided=None) as w:
+        answer = (await w.ask()).json()
+        await w.until_clean()
+    assert (answer["agentserve"]["answer"], answer["agentserve"]["votes"], answer["agentserve"]["voters"]) == (
+        "2",
+        2,
+        3,
+    )
+    assert not w.target.sent
+
+
+async def test_the_sample_of_which_the_model_is_surest_is_the_best_of_n() -> None:
+    draft = Writer("small")
+    draft.first.extend([Said(r"\boxed{1}", sure=-2.0), Said(r"\boxed{2}", sure=-0.5), Said(r"\boxed{1}", sure=-1.0)])
+    async with virtual(draft, kind="best_of_n") as w:
+        answer = (await w.ask()).json()
+        await w.until_clean()
+    assert answer["choices"][0]["message"]["content"] == r"\boxed{2}"
+    assert (answer["agentserve"]["answer"], answer["agentserve"]["votes"], answer["agentserve"]["voters"]) == (
+        "2",
+        1,
+        3,
+    )
+    assert (len(draft.sent), len(w.target.sent)) == (3, 0)
+
+
+async def test_the_openai_sdk_asks_it_like_any_other_model() -> None:
+    async with virtual(takeover=0.0, decided=None) as w, sdk(w) as client:
+        answer = await client.chat.completions.create(
+            model="reasoner",
+            messages=[{"role": "user", "content": "6 * 7?"}],
+            extra_body={"agentserve": {"samples": 2}},
+        )
+        stream = await client.chat.completions.create(
+            model="reasoner",
+            messages=[{"role": "user", "content": "6 * 7?"}],
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        chunks = [chunk async for chunk in stream]
+    assert answer.choices[0].message.content == ANSWERED
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == 30
+    assert (answer.model_extra or {})["agentserve"]["voters"] == 2
+    assert [choice.delta.content for chunk in chunks for choice in chunk.choices] == [ANSWERED]
+    assert chunks[0].choices[0].finish_reason == "stop"
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.total_tokens == 45
+
+
+def sdk(w: Virtual) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(base_url=str(w.client.base_url.join("/v1")), api_key="none", max_retries=0)
+
+
+@pytest.mark.parametrize("tail", [None, [{"7": {"logprob": -1.0, "decoded_token": "x"}}]], ids=["judged", "tails"])
+async def test_each_step_of_a_sample_is_known_to_go_on_where_the_last_one_ended(tail: list[object] | None) -> None:
+    draft = Writer("small", "On and on. ", finish="length")
+    target = Writer("large", "And on. ", finish="length", tail=tail)
+    async with virtual(draft, target, samples=2, turns=3, takeover=1.0) as w:
+        heard = w.arrivals()
+        await w.ask()
+        await w.until_clean()
+    for model, steps in (("small", 3), ("large", 6)):
+        for sample in range(2):
+            prefixes = [each.prefix for each in heard if each.program.program.endswith(f"/{sample}/{model}")]
+            assert len(prefixes) == steps
+            assert all(extends(later, earlier) for earlier, later in pairwise(prefixes))
+    beginnings = {each.prefix[:1] for each in heard if each.model == "small"}
+    assert len(beginnings) == 1, "samples should share the prompt"
+
+
+async def test_steps_are_as_urgent_as_the_clients_call() -> None:
+    async with virtual() as w:
+        heard, now = w.arrivals(), w.driver.now()
+        await w.ask(agentserve={"priority": 3, "deadline_ms": 60_000})
+    assert {each.priority for each in heard} == {3}
+    deadlines = [each.deadline for each in heard if each.deadline is not None]
+    assert len(deadlines) == len(heard)
+    assert max(deadlines) - min(deadlines) < 0.01, "all are due at once"
+    assert now + 60 <= deadlines[0] <= w.driver.now() + 60
 
 
 async def test_a_virtual_model_is_listed_among_the_others() -> None:
@@ -259,7 +270,7 @@ async def test_a_draft_that_never_stops_ends_after_its_turns_and_votes_if_it_sho
         answer = (await w.ask()).json()
         await w.until_clean()
     assert len(draft.sent) == 9
-    assert answer["choices"][0]["message"]["content"] == draft.text * 3
+    assert answer["choices"][0]["message"]["content"] == draft.said.text * 3
     assert (answer["agentserve"]["answer"], answer["agentserve"]["voters"]) == ("42", 3)
 
 
@@ -292,6 +303,7 @@ async def test_a_strict_stream_whose_target_is_down_ends_with_an_error_event() -
     async with virtual(target=target, strict=True) as w:
         text = (await w.ask(stream=True)).text
         await w.until_clean()
+        assert 'agentserve_errors_total{status="503"} 1.0' in (await w.client.get("/metrics")).text
     *_, error, done = text.strip().split("\n\n")
     assert json.loads(error.removeprefix("data: "))["error"]["code"] == "procedure_failed"
     assert done == "data: [DONE]"
@@ -307,21 +319,51 @@ async def test_a_client_may_ask_for_less_than_the_operator_allows() -> None:
 
 
 class Babbler(Writer):
-    """Answers with log-probabilities that are none."""
+    """Answers with something else than it should."""
 
-    def answer(self, sent: Sent) -> dict[str, object]:
-        choice = {"message": {"content": "x"}, "finish_reason": "stop", "logprobs": {"content": [3]}}
-        return {**super().answer(sent), "choices": [choice]}
+    def __init__(self, name: str, **wrong: object) -> None:
+        super().__init__(name)
+        self.wrong = wrong
+
+    def judged(self) -> dict[str, object]:
+        return {**super().judged(), **self.wrong}
+
+    def wrote(self, said: Said) -> dict[str, object]:
+        return {**super().wrote(said), **self.wrong}
 
 
-async def test_a_model_that_answers_with_garbage_is_one_that_failed() -> None:
-    async with virtual(Babbler("small")) as w:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"choices": [{"message": {"content": "x"}, "finish_reason": "stop", "logprobs": {"content": [3]}}]},
+        {"choices": [{"message": {"content": 42}, "finish_reason": "stop"}]},
+        {"choices": []},
+        {"usage": {"prompt_tokens": float("inf"), "completion_tokens": 1}},
+    ],
+)
+async def test_a_model_that_answers_with_garbage_is_one_that_failed(wrong: dict[str, object]) -> None:
+    async with virtual(Babbler("small", **wrong)) as w:
         response = await w.ask()
         await w.until_clean()
     assert response.status_code == 503
     assert "no chat completion" in response.json()["error"]["message"]
-    async with virtual(target=Babbler("large")) as w:
+    async with virtual(target=Babbler("large", **wrong)) as w:
         assert (await w.ask()).json()["agentserve"]["degraded"]
+
+
+async def test_a_step_that_breaks_the_gateway_fails_and_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks(data: bytes) -> None:
+        raise RuntimeError("a fault of ours")
+
+    async with virtual() as w:
+        monkeypatch.setattr(call, "read_segment", breaks)
+        response = await w.ask()
+        await w.until_clean()
+    assert response.status_code == 503
+    assert "its log says which" in response.json()["error"]["message"]
+    assert "a fault of ours" in caplog.text
 
 
 async def test_a_stream_tells_progress_in_comments_and_then_the_answer() -> None:
@@ -333,6 +375,24 @@ async def test_a_stream_tells_progress_in_comments_and_then_the_answer() -> None
     assert answer["choices"][0]["delta"]["content"] == ANSWERED
     assert spent["usage"]["completion_tokens"] == 15
     assert parts[-1] == "data: [DONE]"
+
+
+async def test_a_stream_goes_on_telling_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call, "KEEP_ALIVE", 0.01)
+    draft = Writer("small")
+    last = asyncio.Event()
+    draft.first.extend([Said(ANSWERED), Said(ANSWERED), Said(ANSWERED, after=last)])
+    body = {"model": "reasoner", "messages": [{"role": "user", "content": "6 * 7?"}], "stream": True}
+    async with virtual(draft, takeover=0.0, decided=None) as w, w.client.stream("POST", CHAT, json=body) as response:
+        assert response.headers["x-accel-buffering"] == "no"
+        lines = response.aiter_lines()
+        async for line in lines:
+            if line == ": 3 samples, 2 steps done, 10 tokens":
+                break
+        last.set()
+        data = [line async for line in lines if line.startswith("data: ")]
+    assert json.loads(data[0].removeprefix("data: "))["agentserve"]["voters"] == 3
+    assert data[1:] == ["data: [DONE]"]
 
 
 async def test_a_client_that_leaves_takes_all_steps_with_it() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from random import Random
 from statistics import fmean
 
 import pytest
@@ -12,8 +14,9 @@ from scheduler.brain import Decision
 from scheduler.events import EngineUp, Event
 from scheduler.log import event_line, replay, snapshot_line
 from scheduler.procedures.base import Kind, ProcedureSpec, Selection, Stage, Step
+from simulator.intervals import Interval, interval
 from simulator.reasoner.bench import Bench
-from simulator.reasoner.questions import CORRELATION, Script, Writer, questions
+from simulator.reasoner.questions import CORRELATION, Question, Script, Writer, questions, turns_of
 from simulator.reasoner.record import Record
 from simulator.reasoner.world import Pair, Reasoner
 
@@ -72,6 +75,21 @@ def test_without_barriers_answers_come_sooner_and_stopping_early_sooner_still() 
     assert early < free < barrier
 
 
+def test_an_8b_and_a_32b_answer_three_times_sooner_than_with_barriers_and_spare_half_the_targets_tokens() -> None:
+    asked, arrivals = hard(8), [60.0 * number for number in range(8)]
+    sixteen = replace(SPEC, samples=16)
+    barrier, early, best = (
+        Reasoner(Pair(), spec, 3).run(asked, arrivals)
+        for spec in (
+            replace(sixteen, kind=Kind.ATTS_BARRIER),
+            replace(sixteen, decided=0.97),
+            replace(sixteen, kind=Kind.BEST_OF_N, draft="target", target=""),
+        )
+    )
+    assert fmean(record.seconds for record in barrier) > 3 * fmean(record.seconds for record in early)
+    assert sum(record.tokens["target"] for record in best) > 2 * sum(record.tokens["target"] for record in early)
+
+
 def test_an_aborted_sample_counts_only_what_it_had_written() -> None:
     whole = sum((record.tokens for record in world(SPEC)[1]), Counter[str]())
     early = sum((record.tokens for record in world(replace(SPEC, decided=0.95))[1]), Counter[str]())
@@ -97,13 +115,50 @@ def test_the_takeover_rate_holds_in_every_turn_bucket(drift: float) -> None:
         assert takeovers[bucket] / count == pytest.approx(0.4, abs=0.03), f"turns from {bucket}"
 
 
+def hard(count: int) -> list[Question]:
+    """Questions on which majorities differ."""
+    return [replace(question, difficulty=question.difficulty + 1) for question in questions(count, 3)]
+
+
+def by_question(asked: Sequence[Question], spec: ProcedureSpec) -> dict[str, Record]:
+    return {record.question.name: record for record in Bench(3).run(asked, spec)}
+
+
+def more_often_right(asked: Sequence[Question], ours: ProcedureSpec, theirs: ProcedureSpec) -> Interval:
+    """By how much, paired by question, at 95 %."""
+    one, other = by_question(asked, ours), by_question(asked, theirs)
+    return interval([float(one[name].right) - float(other[name].right) for name in one])
+
+
 def test_conformal_selection_is_worth_more_than_chance() -> None:
-    asked = questions(200, 3, drift=3.0)
-    conformal, chance = (
-        sum(record.right for record in Bench(3).run(asked, replace(SPEC, selection=selection)))
-        for selection in (Selection.CONFORMAL, Selection.RANDOM)
-    )
-    assert conformal > chance
+    gain = more_often_right(questions(200, 3, drift=3.0), SPEC, replace(SPEC, selection=Selection.RANDOM))
+    assert gain.half is not None
+    assert gain.mean - gain.half > 0
+
+
+def test_without_barriers_answers_are_no_less_often_right() -> None:
+    gain = more_often_right(hard(300), SPEC, replace(SPEC, kind=Kind.ATTS_BARRIER))
+    assert gain.half is not None
+    assert gain.mean - gain.half > -0.02
+
+
+@pytest.mark.parametrize("writer", ["draft", "target"])
+def test_stopping_early_saves_three_tenths_of_the_tokens_and_changes_hardly_an_answer(writer: str) -> None:
+    asked, spec = hard(200), replace(SPEC, kind=Kind.SELF_CONSISTENCY, draft=writer, target="", samples=16)
+    whole, early = (by_question(asked, replace(spec, decided=decided)) for decided in (None, 0.97))
+    assert tokens(early) <= 0.7 * tokens(whole)
+    assert fmean(early[name].conclusion.answer == whole[name].conclusion.answer for name in whole) >= 0.995
+
+
+def tokens(records: Mapping[str, Record]) -> int:
+    return sum(record.tokens.total() for record in records.values())
+
+
+def test_samples_are_as_long_as_measured() -> None:
+    draws = Random(5)
+    turns = sorted(turns_of(draws) for _ in range(5000))
+    assert (turns[2500], turns[4500]) == (2, 9)
+    assert fmean(turns) == pytest.approx(3.8, abs=0.3)
 
 
 def test_scores_of_one_question_are_correlated_as_measured() -> None:

@@ -87,7 +87,7 @@ def _reading() -> Iterator[None]:
     """Raises `ValueError` for what is not of the shape that it is read as."""
     try:
         yield
-    except (LookupError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"this is no chat completion: {error!r}") from error
 
 
@@ -101,8 +101,11 @@ def read_segment(data: bytes) -> Segment:
         answer = json.loads(data)
         choice, usage = answer["choices"][0], answer["usage"]
         logprobs = (choice.get("logprobs") or {}).get("content") or ()
+        text = choice["message"]["content"] or ""
+        if not isinstance(text, str):
+            raise TypeError(f"content of type {type(text).__name__}")
         return Segment(
-            choice["message"]["content"] or "",
+            text,
             choice["finish_reason"] == "stop",
             int(usage["prompt_tokens"]),
             int(usage["completion_tokens"]),

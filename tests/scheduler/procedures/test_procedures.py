@@ -7,7 +7,19 @@ from dataclasses import replace
 import pytest
 
 from scheduler.procedures.atts import Atts, BarrierAtts
-from scheduler.procedures.base import Begin, Command, Conclude, Kind, News, ProcedureSpec, Stage, Step, Stop, Verdict
+from scheduler.procedures.base import (
+    Begin,
+    Command,
+    Conclude,
+    Kind,
+    News,
+    ProcedureSpec,
+    Stage,
+    Step,
+    Stop,
+    Verdict,
+    Vote,
+)
 from scheduler.procedures.best_of_n import BestOfN
 from scheduler.procedures.conformal import Calibration
 from scheduler.procedures.sampling import Sampling
@@ -127,11 +139,14 @@ def test_a_target_that_fails_leaves_the_draft_to_go_on_alone() -> None:
     assert (found.answer, found.degraded) == ("a", True)
 
 
-def test_a_target_that_fails_is_an_error_where_strict() -> None:
+@pytest.mark.parametrize("stage", [Stage.VERIFY, Stage.TAKEOVER])
+def test_a_target_that_fails_is_an_error_where_strict(stage: Stage) -> None:
     procedure = atts(replace(ATTS, strict=True))
     procedure.begin()
     hear(procedure, "0.0.draft", News(10))
-    commands = procedure.failed(step("0.0.verify"))
+    if stage is Stage.TAKEOVER:
+        hear(procedure, "0.0.verify", News(score=-1.0))
+    commands = procedure.failed(Step(0, 0, stage))
     assert conclusion(commands).verdict is Verdict.FAILED
     assert [str(command.step) for command in commands if isinstance(command, Stop)] == ["1.0.draft"]
 
@@ -144,11 +159,29 @@ def test_a_verification_without_a_score_has_failed() -> None:
     assert procedure.degraded
 
 
-def test_samples_whose_drafts_fail_do_not_vote() -> None:
+def test_a_sample_whose_draft_fails_votes_with_the_answer_that_it_has_shown_if_any() -> None:
+    procedure = SelfConsistency(replace(PLAIN, samples=3))
+    procedure.begin()
+    hear(procedure, "0.0.draft", News(10, answer="a"))
+    procedure.failed(step("0.1.draft"))
+    procedure.failed(step("1.0.draft"))
+    found = conclusion(hear(procedure, "2.0.draft", ENDED))
+    assert (found.verdict, found.answer, found.votes, found.voters) == (Verdict.COMPLETE, "a", 2, 2)
+
+
+def test_where_every_draft_fails_without_an_answer_the_procedure_has_failed() -> None:
     procedure = SelfConsistency(replace(PLAIN, samples=2))
     procedure.begin()
-    procedure.failed(step("0.0.draft"))
-    assert conclusion(procedure.failed(step("1.0.draft"))).verdict is Verdict.NO_ANSWER
+    hear(procedure, "0.0.draft", News(10))
+    procedure.failed(step("0.1.draft"))
+    assert conclusion(procedure.failed(step("1.0.draft"))).verdict is Verdict.FAILED
+
+
+def test_without_takeovers_the_best_sample_is_the_one_of_which_the_draft_is_surest() -> None:
+    procedure = atts(replace(ATTS, takeover=0.0, vote=Vote.BEST))
+    procedure.begin()
+    hear(procedure, "0.0.draft", ENDED._replace(confidence=-2.0))
+    assert conclusion(hear(procedure, "1.0.draft", News(10, True, "b", confidence=-1.0))).answer == "b"
 
 
 def test_a_barrier_holds_the_next_turn_until_all_have_ended_the_last() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from heapq import heappop, heappush
 
 import pytest
 
@@ -11,6 +13,7 @@ from scheduler.brain import Brain
 from scheduler.codec import decode, encode
 from scheduler.events import (
     CallArrived,
+    CallFinished,
     CallFirstToken,
     EngineUp,
     Event,
@@ -21,9 +24,9 @@ from scheduler.events import (
 )
 from scheduler.policy import PRESETS
 from scheduler.procedures.base import Conclude, Kind, News, ProcedureSpec, Stage, Step, Verdict
-from scheduler.procedures.stages import Entry, Queue, Stages
+from scheduler.procedures.stages import LEAST_RATE, Entry, Queue, Stages
 from scheduler.procedures.voting import leader_wins
-from scheduler.types import CallId, EngineId, EngineSpec, PrefixMark, StepCost
+from scheduler.types import CallId, EngineId, EngineSpec, PrefixMark, StepCost, Usage
 from tests.scheduler.world import key, spec
 
 SPEC = ProcedureSpec(Kind.ATTS, "small", "large", samples=3, takeover=1.0, decided=None)
@@ -140,8 +143,32 @@ def test_samples_are_programs_of_their_own_under_one_parent() -> None:
     ]
 
 
-def placed(prompt: int, samples: int) -> list[str]:
-    """On which of two engines the samples of one virtual call begin, the first of which has had its prompt read."""
+def arrival(begin: Action, at: float, prompt: int) -> CallArrived:
+    """A step arrives, with the one prompt of all samples."""
+    assert isinstance(begin, Submit)
+    marks = (PrefixMark(7, 4 * prompt),)
+    return CallArrived(
+        at, begin.call, begin.program, begin.model, 4 * prompt, marks,
+        prompt_tokens=prompt, max_output=begin.max_output, parent=begin.parent,
+    )  # fmt: skip
+
+
+def test_all_samples_have_the_place_of_their_virtual_call_on_both_models() -> None:
+    mind = brain()
+    mine, *_ = begun(mind)
+    assert isinstance(mine, Submit)
+    told(mind, arrival(mine, 0.0, 100))
+    told(mind, CallArrived(1.0, CallId("other"), key("other"), "large", 400))
+    told(mind, CallFinished(2.0, mine.call, Usage(100, 5)))
+    (verify,) = (action for action in told(mind, StepEnded(2.0, mine.call, News(5))) if isinstance(action, Submit))
+    told(mind, arrival(verify, 2.0, 105))
+    drafted, other, verified = (mind.programs[each] for each in (mine.program, key("other"), verify.program))
+    assert (verified.rank, verified.born) == (drafted.rank, drafted.born) == (0, 0.0)
+    assert other.rank > verified.rank
+
+
+def placed(prompt: int, samples: int, *, at_once: bool = False) -> list[str]:
+    """On which of two engines the samples of one virtual call begin, before or after the first's prompt has been read."""
     mind = Brain(PRESETS["agentserve"])
     for name in ("a", "b"):
         steps = StepCost(0.01, 1 / 2000, decode_request=0.002)
@@ -149,21 +176,10 @@ def placed(prompt: int, samples: int) -> list[str]:
     asked = ProcedureSpec(Kind.SELF_CONSISTENCY, "small", samples=samples, segment_tokens=100, decided=None)
     engines: list[str] = []
     for begin in begun(mind, asked):
-        assert isinstance(begin, Submit)
-        arrival = CallArrived(
-            5.0 if engines else 0.0,
-            begin.call,
-            begin.program,
-            begin.model,
-            4 * prompt,
-            (PrefixMark(7, 4 * prompt),),
-            prompt_tokens=prompt,
-            max_output=begin.max_output,
-            parent=begin.parent,
-        )
-        engines += [action.engine for action in told(mind, arrival) if isinstance(action, Dispatch)]
-        if len(engines) == 1:
-            told(mind, CallFirstToken(5.0, begin.call))
+        arrived = arrival(begin, 5.0 if engines and not at_once else 0.0, prompt)
+        engines += [action.engine for action in told(mind, arrived) if isinstance(action, Dispatch)]
+        if len(engines) == 1 and not at_once:
+            told(mind, CallFirstToken(5.0, arrived.call))
     return engines
 
 
@@ -171,11 +187,57 @@ def test_samples_share_the_prefix_of_their_prompt_on_one_engine() -> None:
     assert placed(prompt=3000, samples=4) == ["a"] * 4
 
 
+def test_samples_that_begin_together_on_idle_engines_wait_for_no_sibling_that_reads_the_prompt() -> None:
+    assert placed(prompt=3000, samples=4, at_once=True) == ["a", "b", "a", "b"]
+
+
 def test_samples_spill_over_when_the_prefix_is_short_or_they_are_many() -> None:
     assert set(placed(prompt=20, samples=4)) == {"a", "b"}
     many = placed(prompt=3000, samples=48)
     assert many[:4] == ["a"] * 4
     assert "b" in many
+
+
+def test_a_decided_vote_frees_the_memory_of_its_siblings_at_once() -> None:
+    mind = brain()
+    asked = ProcedureSpec(Kind.SELF_CONSISTENCY, "small", samples=5)
+    steps = [action for action in begun(mind, asked) if isinstance(action, Submit)]
+    for begin in steps:
+        assert [type(action) for action in told(mind, arrival(begin, 0.0, 100))] == [Dispatch]
+    actions: list[Action] = []
+    for begin in steps[:3]:
+        told(mind, CallFinished(1.0, begin.call, Usage(100, 50)))
+        actions = told(mind, StepEnded(1.0, begin.call, News(50, ended=True, answer="a")))
+    assert [action.call for action in actions if isinstance(action, Abort)] == [begin.call for begin in steps[3:]]
+    assert (conclusion(actions).verdict, conclusion(actions).saved) == (Verdict.DECIDED, 2 * 50)
+    assert not mind.programs
+    assert all(engine.account.occupied == 0 and not engine.running for engine in mind.engines.values())
+
+
+SECONDS = {Stage.DRAFT: 1.0, Stage.VERIFY: 0.1, Stage.TAKEOVER: 10.0}
+
+
+def takeover_rate(asked: ProcedureSpec) -> float:
+    """Of a whole procedure on a draft and a target with three places each, whose steps last `SECONDS`."""
+    mind, ends, begins = brain(places=4), list[tuple[float, int, Submit]](), Counter[Stage]()
+
+    def note(now: float, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Submit):
+                begins[action.step.stage] += 1
+                heappush(ends, (now + SECONDS[action.step.stage], begins.total(), action))
+
+    note(0.0, begun(mind, asked))
+    while ends:
+        now, _, ended = heappop(ends)
+        note(now, told(mind, StepEnded(now, ended.call, News(5, score=-1.0))))
+    return begins[Stage.TAKEOVER] / begins[Stage.VERIFY]
+
+
+def test_the_takeover_rate_follows_the_load_of_the_target() -> None:
+    asked = replace(SPEC, samples=300, turns=1)
+    assert takeover_rate(replace(asked, follow_load=False)) == 1.0
+    assert takeover_rate(asked) == pytest.approx(LEAST_RATE, abs=0.15)
 
 
 def test_drafts_beyond_a_models_places_wait_for_one_to_end() -> None:
