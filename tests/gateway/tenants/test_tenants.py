@@ -166,9 +166,9 @@ async def test_each_tenants_cache_is_its_own_unless_it_shares(name: str, tmp_pat
     async with keyed(tmp_path, tenants=[{"name": "b", "shared_cache": True}]) as k:
         for who in ("a", "b"):
             k.world.engine.script.append(_reply(spoken.whole))
-            fields = {**spoken.request, "cache_salt": "agentserve/b"}
+            fields = {**spoken.request, "cache_salt": "agentserve:b"}
             assert (await k.world.client.post(spoken.path, json=fields, headers=k.as_(who))).status_code == 200
-        assert [sent.json.get("cache_salt") for sent in k.world.engine.sent] == ["agentserve/a", None]
+        assert [sent.json.get("cache_salt") for sent in k.world.engine.sent] == ["agentserve:a", None]
 
 
 async def test_the_account_knows_that_tenants_share_no_prefix(tmp_path: Path) -> None:
@@ -182,7 +182,8 @@ async def test_the_account_knows_that_tenants_share_no_prefix(tmp_path: Path) ->
 
 
 async def test_what_steers_an_engine_passes_for_those_alone_who_may(tmp_path: Path) -> None:
-    steering = {"vllm_xargs": {"x": 1, "agentserve_rank": -5}, "cache_salt": "c", "skip_reading_prefix_cache": False}
+    arguments = {"x": 1, "agentserve_rank": -5, "kv_transfer_params": "k", "session_id": "s"}
+    steering = {"vllm_xargs": arguments, "cache_salt": "c", "skip_reading_prefix_cache": False}
     tenants = [{"name": "b", "allow": ["vllm_xargs", "cache_salt", "x-session-id"]}]
     async with keyed(tmp_path, tenants=tenants) as k:
         headers = {"x-session-id": "s", "x-vllm-priority": "-9"}
@@ -192,15 +193,34 @@ async def test_what_steers_an_engine_passes_for_those_alone_who_may(tmp_path: Pa
             )
         kept, passed = k.world.engine.sent
         assert "x" not in kept.json["vllm_xargs"]  # type: ignore[operator]
-        assert (kept.json["cache_salt"], kept.headers.get("x-session-id")) == ("agentserve/a", None)
-        arguments = passed.json["vllm_xargs"]
-        assert isinstance(arguments, dict)
-        assert (arguments["x"], passed.json["cache_salt"]) == (1, "agentserve/b/c")
-        assert arguments["agentserve_rank"] != -5
+        assert (kept.json["cache_salt"], kept.headers.get("x-session-id")) == ("agentserve:a", None)
+        told = passed.json["vllm_xargs"]
+        assert isinstance(told, dict)
+        assert (told["x"], passed.json["cache_salt"]) == (1, "agentserve:b:c")
+        assert told["agentserve_rank"] != -5
+        assert not {"kv_transfer_params", "session_id"} & set(told), "what may not pass may not pass in there either"
         assert passed.headers["x-session-id"] == "s"
         for sent in (kept, passed):
             assert not {"skip_reading_prefix_cache", "kv_transfer_params"} & set(sent.json)
             assert "x-vllm-priority" not in sent.headers
+
+
+async def test_a_tenant_that_shares_its_cache_cannot_ask_for_anothers(tmp_path: Path) -> None:
+    tenants = [{"name": "b", "shared_cache": True, "allow": ["cache_salt"]}]
+    async with keyed(tmp_path, tenants=tenants) as k:
+        for salt in ("mine", "agentserve:a"):
+            await k.chat("b", cache_salt=salt)
+        assert [sent.json["cache_salt"] for sent in k.world.engine.sent] == ["mine", ":agentserve:a"]
+
+
+async def test_what_does_not_pass_in_calls_does_not_in_rollouts(tmp_path: Path) -> None:
+    sampling = {"vllm_xargs": {"agentserve_score_tail": 9}, "priority": -9, "cache_salt": "agentserve:b", "top_k": 3}
+    body = {"model": "m", "prompt": [1, 2, 3], "max_tokens": 4, "sampling": sampling}
+    async with keyed(tmp_path) as k:
+        await k.world.client.post("/agentserve/v1/rollouts/groups", json=body, headers=k.as_("a"))
+        sent = k.world.engine.sent[0].json
+        assert (sent["top_k"], sent["priority"], sent["cache_salt"]) == (3, 0, "agentserve:a")
+        assert set(sent["vllm_xargs"]) == {"agentserve_program", "agentserve_rank", "agentserve_ttl"}  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("name", SPOKEN)
