@@ -10,6 +10,8 @@ import pytest
 
 import agentserve.gateway.call as call_module
 from agentserve.engines.base import EngineError
+from agentserve.gateway.errors import ApiError
+from agentserve.gateway.protocols import PROTOCOLS
 from scheduler.brain import Brain, Decision
 from scheduler.events import CallFinished, Event
 from scheduler.types import Usage
@@ -212,6 +214,27 @@ async def test_anthropics_version_headers_reach_the_engine_untouched() -> None:
         sent = w.engine.sent[0].headers
         assert (sent["anthropic-version"], sent["anthropic-beta"]) == ("2023-06-01", "a-1,b-2")
         assert "x-stainless-lang" not in sent
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, "invalid_request_error"),
+        (401, "authentication_error"),
+        (403, "permission_error"),
+        (404, "not_found_error"),
+        (405, "invalid_request_error"),
+        (413, "request_too_large"),
+        (429, "rate_limit_error"),
+        (500, "api_error"),
+        (502, "api_error"),
+        (503, "overloaded_error"),
+        (504, "timeout_error"),
+    ],
+)
+def test_an_error_of_ours_has_anthropics_word_for_its_status(status: int, kind: str) -> None:
+    error = json.loads(PROTOCOLS[MESSAGES].error(ApiError(status, "no")))
+    assert error == {"type": "error", "error": {"type": kind, "message": "no"}}
 
 
 async def test_a_path_below_messages_that_nobody_knows_is_refused_in_anthropics_shape() -> None:

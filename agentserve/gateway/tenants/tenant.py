@@ -12,7 +12,6 @@ from agentserve.gateway.tenants.line import WaitingLine
 from agentserve.gateway.tenants.section import TenantSection
 from scheduler.types import Seconds, TenantId, Tokens
 
-
 SALTS = "agentserve:"
 """What the salts of tenants' caches begin with. vLLM refuses salts with a slash, an `@`, a backslash or more than 128
 characters; a tenant's name has no colon."""
