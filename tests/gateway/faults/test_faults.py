@@ -70,6 +70,17 @@ async def test_a_call_that_takes_too_long_in_all_is_ended_with_504(name: str) ->
         await until_idle(w.brain)
 
 
+async def test_a_stream_that_takes_too_long_in_all_ends_with_the_protocols_error_event(name: str) -> None:
+    spoken = SPOKEN[name]
+    async with world(limits={"total": 0.3}) as w:
+        reply = FakeReply([*spoken.stream[:2], asyncio.Event()])
+        w.engine.script.append(reply)
+        answer = await w.client.post(spoken.path, json=streamed(spoken))
+        assert "limits.total" in last_error(spoken, answer.content)
+        assert reply.closed.is_set()
+        await until_idle(w.brain)
+
+
 async def test_when_too_many_calls_fail_they_are_not_tried_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spoken = SPOKEN[name]
     monkeypatch.setattr(retries, "BURST", 0.0)

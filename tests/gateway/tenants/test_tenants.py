@@ -14,11 +14,12 @@ import pytest
 import agentserve.gateway.tenants.door as door
 from agentserve.gateway.app import OPEN
 from agentserve.gateway.passthrough import PASSED
+from agentserve.gateway.protocols import PROTOCOLS
 from agentserve.gateway.tenants.keys import KeyRing, Role, changing
 from scheduler.brain import Brain, Decision
 from scheduler.events import CallArrived, Event, TenantChanged
 from scheduler.types import ProgramKey, TenantId
-from tests.gateway.fakes import FakeEngine, FakeReply
+from tests.gateway.fakes import STREAM, FakeEngine, FakeReply
 from tests.gateway.spoken import SPOKEN
 from tests.gateway.world import CHAT, RESPONSES, World, chat, eventually, until_idle, within, world
 
@@ -89,12 +90,25 @@ async def test_every_route_but_those_for_probes_needs_a_key(tmp_path: Path) -> N
             assert answer.status_code == (200 if path in OPEN else 401), path
 
 
-async def test_operators_routes_need_an_admin_key(tmp_path: Path) -> None:
+CLIENTS = {"/v1/models", "/v1/models/{model}", PROGRAMS, "/agentserve/v1/rollouts/groups", *PROTOCOLS, *PASSED}
+"""The routes that need no admin key; with those below a program, where it is a tenant's own."""
+
+
+async def test_every_route_that_is_not_the_clients_needs_an_admin_key(tmp_path: Path) -> None:
     async with keyed(tmp_path) as k:
         for path in ("/metrics", "/agentserve/v1/engines"):
-            refused = await k.world.client.get(path, headers=k.as_("a"))
-            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "admin_key_needed")
             assert (await k.world.client.get(path, headers=k.as_("root"))).status_code == 200
+        document = (await k.world.client.get("/openapi.json", headers=k.as_("a"))).json()
+        operators = [
+            (method, path)
+            for path, methods in document["paths"].items()
+            for method in methods
+            if path not in CLIENTS | OPEN and not path.startswith(f"{PROGRAMS}/")
+        ]
+        assert len(operators) > 10
+        for method, path in operators:
+            refused = await k.world.client.request(method, path, headers=k.as_("a"), json={"model": "m"})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "admin_key_needed"), (method, path)
 
 
 async def test_a_tenant_cannot_see_steer_or_end_anothers_program(tmp_path: Path) -> None:
@@ -234,6 +248,38 @@ async def test_over_a_limit_every_protocol_answers_429_and_says_when_to_come_aga
         assert 1 <= int(answer.headers["retry-after"]) <= 60
         assert "requests a minute" in spoken.error(answer.json())
         assert len(k.world.engine.sent) == 1
+
+
+async def test_a_stream_counts_against_the_concurrency_until_it_has_ended(tmp_path: Path) -> None:
+    go = asyncio.Event()
+    async with keyed(tmp_path, tenants=[{"name": "a", "concurrency": 1}]) as k:
+        k.world.engine.script.append(FakeReply([STREAM[0], go, *STREAM[1:]]))
+        first = asyncio.create_task(k.chat("a", stream=True))
+        await within(k.world.engine.opened)
+        refused = await k.world.client.post("/tokenize", json=chat(), headers=k.as_("a"))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert (await k.chat("b")).status_code == 200
+        go.set()
+        assert (await first).status_code == 200
+        assert (await k.chat("a")).status_code == 200
+
+
+async def test_a_call_that_was_refused_leaves_no_history(tmp_path: Path) -> None:
+    first, go = "word " * 3000, asyncio.Event()
+    async with keyed(tmp_path, policy="agentserve", tenants=[{"name": "a", "queue": 1}]) as k:
+        post, engine = k.world.client.post, k.world.engine
+        engine.script.append(go)
+        tasks = [asyncio.create_task(post(CHAT, json=chat(first), headers=k.as_("a") | RUN))]
+        await within(engine.opened)
+        tasks.append(asyncio.create_task(post(CHAT, json=chat(f"{first}2"), headers=k.as_("a"))))
+        await eventually(lambda: k.world.brain.waiting == 1, "the second call's waiting")
+        assert (await post(CHAT, json=chat("short"), headers=k.as_("a"))).status_code == 429
+        go.set()
+        await asyncio.gather(*tasks)
+        again = await post(CHAT, json=chat("short"), headers=k.as_("a"))
+        said = [*chat("short")["messages"], {"role": "assistant", "content": "x"}, {"role": "user", "content": "on"}]  # type: ignore[misc]
+        after = await post(CHAT, json={"model": "m", "messages": said}, headers=k.as_("a"))
+        assert after.headers["x-agentserve-program"] == again.headers["x-agentserve-program"]
 
 
 async def test_tokens_count_as_the_engine_counted_them_and_budgets_outlast_a_restart(tmp_path: Path) -> None:
