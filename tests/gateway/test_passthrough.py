@@ -64,7 +64,7 @@ async def test_an_engine_that_answers_nobody_is_asked_no_more() -> None:
         bad, good = w.engines
         bad.script.extend([EngineError("broken")] * 9)
         await w.client.post(EMBEDDINGS, json={"model": "m", "input": "hi"})
-        await eventually(lambda: w.driver.answering(["a", "b"]) == [good], "the end of calls to the bad one")
+        await eventually(lambda: w.driver.answering([bad.name, good.name]) == [good], "the end of calls to the bad one")
         asked = len(bad.sent)
         for _ in range(3):
             await w.client.post(EMBEDDINGS, json={"model": "m", "input": "hi"})

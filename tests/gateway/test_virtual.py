@@ -88,11 +88,11 @@ def reasoner(**fields: object) -> dict[str, object]:
 
 @asynccontextmanager
 async def virtual(
-    draft: Writer | None = None, target: Writer | None = None, **fields: object
+    draft: Writer | None = None, target: Writer | None = None, total: float = 3600.0, **fields: object
 ) -> AsyncIterator[Virtual]:
     engines = [draft or Writer("small"), target or Writer("large")]
     pools = [{"model": each.name, "engines": [{"name": each.name, "url": "http://fake"}]} for each in engines]
-    config = parse({"pools": pools, "virtual": [reasoner(**fields)]})
+    config = parse({"pools": pools, "virtual": [reasoner(**fields)], "limits": {"total": total}})
     brain = Brain(config.policy)
     async with (
         gateway(config, brain, engines) as app,
@@ -333,6 +333,17 @@ async def test_a_stream_tells_progress_in_comments_and_then_the_answer() -> None
     assert answer["choices"][0]["delta"]["content"] == ANSWERED
     assert spent["usage"]["completion_tokens"] == 15
     assert parts[-1] == "data: [DONE]"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_one_that_takes_too_long_is_ended_with_all_its_steps(stream: bool) -> None:
+    draft = Writer("small")
+    draft.hold = asyncio.Event()
+    async with virtual(draft, total=0.3) as w:
+        answer = await w.ask(stream=stream)
+        assert answer.status_code == (200 if stream else 504)
+        assert "limits.total" in answer.text
+        await w.until_clean()
 
 
 async def test_a_client_that_leaves_takes_all_steps_with_it() -> None:

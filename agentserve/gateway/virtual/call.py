@@ -14,7 +14,7 @@ from starlette.types import Receive, Send
 from agentserve.config import Limits
 from agentserve.gateway.call import KEEP_ALIVE
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.errors import ApiError, send_error
+from agentserve.gateway.errors import ApiError, send_error, too_late
 from agentserve.gateway.hints import BODY_HINT, HINT_NAMES
 from agentserve.gateway.identity import Identity
 from agentserve.gateway.ids import Headers
@@ -178,30 +178,31 @@ class VirtualCall:
         if self._stream:
             await self._send_stream(send)
             return
-        conclusion = await self._conclusion
-        if self._is_failure(conclusion):
-            await send_error(send, self._error(), self._error().body())
+        await asyncio.wait([self._conclusion], timeout=self._limits.total)
+        outcome = self._outcome()
+        if isinstance(outcome, ApiError):
+            await send_error(send, outcome, outcome.body())
             return
-        body = json.dumps(self._completion(conclusion)).encode()
-        await _send(send, [(b"content-type", b"application/json"), *self._own_headers(conclusion)], body)
+        body = json.dumps(self._completion(outcome)).encode()
+        await _send(send, [(b"content-type", b"application/json"), *self._own_headers(outcome)], body)
 
     async def _send_stream(self, send: Send) -> None:
         """Comments tell how far it is; then comes the answer in one piece."""
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), *self._own_headers(None)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        while not self._conclusion.done():
+        now = self._driver.now
+        end = now() + self._limits.total
+        while not self._conclusion.done() and now() < end:
             note = f": {self._spec.samples} samples, {self._ended} steps done, {self._output_tokens} tokens\n\n"
             await send({"type": "http.response.body", "body": note.encode(), "more_body": True})
-            await asyncio.wait([self._conclusion], timeout=KEEP_ALIVE)
-        conclusion = self._conclusion.result()
-        events = self._events(conclusion)
-        data = b"".join(b"data: %b\n\n" % event for event in [*events, b"[DONE]"])
+            await asyncio.wait([self._conclusion], timeout=min(KEEP_ALIVE, end - now()))
+        data = b"".join(b"data: %b\n\n" % event for event in [*self._events(self._outcome()), b"[DONE]"])
         await send({"type": "http.response.body", "body": data, "more_body": False})
 
-    def _events(self, conclusion: Conclude) -> list[bytes]:
-        if self._is_failure(conclusion):
-            return [self._error().body()]
-        whole = self._completion(conclusion) | {"object": "chat.completion.chunk"}
+    def _events(self, outcome: Conclude | ApiError) -> list[bytes]:
+        if isinstance(outcome, ApiError):
+            return [outcome.body()]
+        whole = self._completion(outcome) | {"object": "chat.completion.chunk"}
         usage = whole.pop("usage")
         message = whole["choices"][0].pop("message")
         whole["choices"][0]["delta"] = message
@@ -210,9 +211,18 @@ class VirtualCall:
             events.append(whole | {"choices": [], "usage": usage})
         return [json.dumps(event).encode() for event in events]
 
-    def _is_failure(self, conclusion: Conclude) -> bool:
-        """Whether there is nothing to answer with."""
-        return conclusion.verdict is Verdict.FAILED or not self._texts
+    def _outcome(self) -> Conclude | ApiError:
+        """What there is to answer with: the conclusion, or why there is none."""
+        if self._conclusion.done():
+            conclusion = self._conclusion.result()
+            if conclusion.verdict is not Verdict.FAILED and self._texts:
+                return conclusion
+            message = f"virtual model {self._model.name!r} failed: {self._failure}"
+            error = ApiError(503, message, code="procedure_failed")
+        else:
+            error = too_late(self._limits.total)
+        self._driver.metrics.errors.labels(str(error.status)).inc()
+        return error
 
     def _completion(self, conclusion: Conclude) -> dict[str, Any]:
         """The text of the sample whose answer won; without any answer, of the first sample that wrote something."""
@@ -245,9 +255,6 @@ class VirtualCall:
         if conclusion is not None and conclusion.degraded:
             headers.append((b"x-agentserve-warning", b"target failed; the draft went on alone"))
         return headers
-
-    def _error(self) -> ApiError:
-        return ApiError(503, f"virtual model {self._model.name!r} failed: {self._failure}", code="procedure_failed")
 
 
 async def _left(receive: Receive) -> None:
