@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from starlette.types import Receive, Scope, Send
@@ -93,6 +94,9 @@ class Inference:
         elif request.path != Chat.path:
             raise ApiError(400, f"virtual model {request.model!r} serves {Chat.path} only", param="model")
         identity = self._registrar.identify(headers, request, program, tenant.id)
+        workflow, stage = tenant.names.known(identity.workflow, identity.stage)
+        if (workflow, stage) != (identity.workflow, identity.stage):
+            identity = replace(identity, workflow=workflow, stage=stage)
         self._check_wait(tenant, identity)
         self._registrar.remember(request, identity)
         self._driver.metrics.identified.labels(identity.source.value).inc()

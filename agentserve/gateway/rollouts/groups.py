@@ -44,7 +44,7 @@ class Group:
         self._limits = limits
         self._ground = ground
         self._tenant = tenant
-        self._workflow = workflow or "rollouts"
+        self._workflow, _ = tenant.names.known(workflow or "rollouts", "")
         self._parent = ProgramKey(tenant.id, parent) if parent else None
 
     async def tokens(self, asked: Mapping[str, object]) -> list[int]:

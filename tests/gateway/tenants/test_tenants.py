@@ -320,6 +320,15 @@ async def test_a_tenants_waiting_line_is_bounded_and_no_others_is(tmp_path: Path
         await asyncio.gather(*tasks)
 
 
+async def test_workflows_without_end_are_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentserve.gateway.tenants.names.MOST", 5)
+    async with keyed(tmp_path) as k:
+        for number in range(9):
+            said = {"x-agentserve-workflow": f"run-{number}", "x-agentserve-program": str(number)}
+            assert (await k.world.client.post(CHAT, json=chat(), headers=k.as_("a") | said)).status_code == 200
+        assert {program.workflow for program in k.world.brain.programs.values()} == {"", "run-0", "run-1", "run-2"}
+
+
 async def test_weights_and_tiers_reach_the_brain_and_turns_are_taken_by_them(tmp_path: Path) -> None:
     told: list[Event] = []
 
