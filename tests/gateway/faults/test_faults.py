@@ -152,6 +152,8 @@ async def check_others_are_refused(w: World) -> None:
     assert (await w.client.get("/ready")).status_code == 503
     for path in PASSED:
         assert (await w.client.post(path, json=chat())).status_code == 503
+    group = {"model": "m", "prompt": [1], "max_tokens": 1}
+    assert (await w.client.post("/agentserve/v1/rollouts/groups", json=group)).status_code == 503
 
 
 async def test_slow_silence_is_the_clients_and_not_the_engines(name: str) -> None:
