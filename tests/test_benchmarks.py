@@ -96,4 +96,4 @@ def test_gateway_costs_are_medians_over_whole_runs_with_ratios_to_the_peer() -> 
     assert (peer.runs, peer.small_ms, ours.runs, ours.small_ms) == (3, 0.2, 3, 0.4)
     assert ours.chunk_us == pytest.approx(9.0 * 1000 / 443, rel=1e-3)
     assert ours.added_p50_ms["agentic_c8"] == 1.0
-    assert "| agentserve | 3 | 0.4 (2.00x) | 12 (1.20x) |" in table([peer, ours])
+    assert "| agentserve | 3 | 0.4 (2.00x, 1.50 to 45.00) | 12 (1.20x, 1.20 to 1.20) |" in table([peer, ours])

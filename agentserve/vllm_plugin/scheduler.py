@@ -6,6 +6,8 @@ import os
 from time import monotonic
 
 from vllm.config import VllmConfig
+from vllm.logger import init_logger
+from vllm.platforms import current_platform
 from vllm.v1.core.kv_cache_manager import KVCacheBlocks
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
@@ -23,6 +25,7 @@ from agentserve.vllm_plugin.free_queue import RetainingQueue
 from agentserve.vllm_plugin.tail_scores import TailScores
 from agentserve.vllm_plugin.ticket import BadValueError, Ticket, parse_tail, parse_ticket
 
+_log = init_logger("vllm.agentserve")
 _RUNNING = RequestStatus.RUNNING
 _FINISHED = (
     RequestStatus.FINISHED_STOPPED,
@@ -66,6 +69,8 @@ class RetainingScheduler(Scheduler):
         tail = self._tail(request)
         if tail is not None:
             self.tail_scores.enter(request, tail)
+        if current_platform.is_cpu():
+            _drop_seed(request)
         super().add_request(request)
 
     def update_from_output(
@@ -142,6 +147,17 @@ class RetainingScheduler(Scheduler):
 
 class AsyncRetainingScheduler(RetainingScheduler, AsyncScheduler):
     """The same for asynchronous scheduling, where a step is planned while the one before it runs."""
+
+
+def _drop_seed(request: Request) -> None:
+    """Leaves the request without its seed: on a CPU, vLLM dies of one whose prompt takes several steps.
+
+    After each of them but the last its model runner sets the seed's generator back, which one on a CPU cannot do.
+    """
+    params = request.sampling_params
+    if params is not None and params.seed is not None:
+        params.seed = None
+        _log.warning_once("On a CPU a seed is not followed: vLLM ends when a prompt with a seed takes several steps.")
 
 
 def make_scheduler(vllm_config: VllmConfig, **kwargs: object) -> RetainingScheduler:

@@ -20,7 +20,7 @@ import sys
 import time
 import tracemalloc
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from scheduler.actions import Dispatch
@@ -154,7 +154,7 @@ class Mill:
 
 def moved_to(event: Event, now: float) -> Event:
     """The event at another time, as a driver would have stamped it."""
-    values = {name: getattr(event, name) for name in type(event).__slots__}
+    values = {field.name: getattr(event, field.name) for field in fields(event)}
     values["at"] = now
     if isinstance(event, EngineObserved):
         values["as_of"] = now

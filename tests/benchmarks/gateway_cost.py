@@ -31,13 +31,17 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 OURS = "agentserve"
+COMPILED_OURS = "agentserve-compiled"
+"""The same with the scheduler that `scripts/compile.sh` has compiled."""
 PEER = "vllm-router-prog"
 """What ours is held against: the Rust router with its program scheduling."""
-TARGETS = f"direct,ref-asgi-aiohttp,ref-fastapi-httpx,{PEER},smg,litellm,{OURS}"
+TARGETS = f"direct,ref-asgi-aiohttp,ref-fastapi-httpx,{PEER},smg,litellm,{OURS},{COMPILED_OURS}"
 SCENARIOS = "small_c1,small_c32,agentic_c8,agentic_1chunk_c8"
 CHUNKS = 444
-CHUNK_S, WAVE_S = 0.5, 20.0
-"""Seconds from a chunk to the next, and of a stream, where many are held."""
+CHUNK_S, WAVE_S = 0.5, 50.0
+"""Seconds from a chunk to the next, and of a stream, where many are held. The load generator gives up after 60 s."""
+OPENED_S = 10
+"""Seconds after which all streams of a wave are open."""
 UPSTREAM_PORTS = (18001, 18002)
 PORT = 18080
 
@@ -59,6 +63,11 @@ class Cost:
     body_ms: float
     """A call of 400 KB with one chunk."""
     added_p50_ms: Mapping[str, float]
+    of_peer: Mapping[str, Sequence[float]]
+    """Of each figure of CPU: what it is of the peer's in the same repetition, the median, least and most."""
+
+
+FIGURES = ("small_ms", "agentic_ms", "chunk_us", "body_ms")
 
 
 def costs(runs: Runs) -> list[Cost]:
@@ -71,11 +80,9 @@ def _cost(name: str, runs: Runs) -> Cost | None:
     whole = [run for run in runs if _is_whole(run.get(name, {})) and _is_whole(run.get("direct", {}), tree=False)]
     if not whole:
         return None
-    small, agentic, body = (
-        [run[name]["scenarios"][scenario]["gw"]["cpu_ms_per_req"] for run in whole]
-        for scenario in ("small_c32", "agentic_c8", "agentic_1chunk_c8")
-    )
-    chunks = [(long - short) * 1000 / (CHUNKS - 1) for long, short in zip(agentic, body, strict=True)]
+    found = [_figures(run[name]) for run in whole]
+    pairs = [(_figures(run[name]), _figures(run[PEER])) for run in whole if _is_whole(run.get(PEER, {}))]
+    ratios = {figure: sorted(ours[figure] / peers[figure] for ours, peers in pairs) for figure in FIGURES if pairs}
     added = {
         scenario: round(median(_p50(run[name], scenario) - _p50(run["direct"], scenario) for run in whole), 3)
         for scenario in SCENARIOS.split(",")
@@ -83,12 +90,18 @@ def _cost(name: str, runs: Runs) -> Cost | None:
     return Cost(
         target=name,
         runs=len(whole),
-        small_ms=round(median(small), 4),
-        agentic_ms=round(median(agentic), 4),
-        chunk_us=round(median(chunks), 4),
-        body_ms=round(median(body), 4),
+        **{figure: round(median(each[figure] for each in found), 4) for figure in FIGURES},
         added_p50_ms=added,
+        of_peer={figure: [round(x, 3) for x in (median(of), of[0], of[-1])] for figure, of in ratios.items()},
     )
+
+
+def _figures(target: Mapping[str, Any]) -> dict[str, float]:
+    small, agentic, body = (
+        float(target["scenarios"][scenario]["gw"]["cpu_ms_per_req"])
+        for scenario in ("small_c32", "agentic_c8", "agentic_1chunk_c8")
+    )
+    return dict(zip(FIGURES, (small, agentic, (agentic - body) * 1000 / (CHUNKS - 1), body), strict=True))
 
 
 def _p50(target: Mapping[str, Any], scenario: str) -> float:
@@ -108,17 +121,13 @@ def _is_whole(target: Mapping[str, Any], *, tree: bool = True) -> bool:
 
 
 def table(found: Sequence[Cost]) -> str:
-    """The costs as Markdown, each with its ratio to the peer's."""
-    peer = next((cost for cost in found if cost.target == PEER), None)
+    """The costs as Markdown, each with its ratio to the peer's in the same repetition."""
     lines = [
         "| target | runs | small call, ms | agentic call, ms | paced chunk, us | 400 KB body, ms |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for cost in found:
-        cells = [
-            _cell(getattr(cost, name), getattr(peer, name) if peer is not None else None)
-            for name in ("small_ms", "agentic_ms", "chunk_us", "body_ms")
-        ]
+        cells = [_cell(getattr(cost, figure), cost.of_peer.get(figure)) for figure in FIGURES]
         lines.append(f"| {cost.target} | {cost.runs} | {' | '.join(cells)} |")
     lines += [
         "",
@@ -130,8 +139,11 @@ def table(found: Sequence[Cost]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(value: float, of: float | None) -> str:
-    return f"{value:.3g}" if not of else f"{value:.3g} ({value / of:.2f}x)"
+def _cell(value: float, ratio: Sequence[float] | None) -> str:
+    if not ratio:
+        return f"{value:.3g}"
+    middle, least, most = ratio
+    return f"{value:.3g} ({middle:.2f}x, {least:.2f} to {most:.2f})"
 
 
 # --- running the harness ------------------------------------------------------------------------------------------------
@@ -152,31 +164,32 @@ def compare(harness: Path, only: str, repetitions: int) -> Runs:
     """Runs the harness with ours among its targets."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        ours = {
-            "name": OURS,
-            "command": shlex.join(_command(_config(folder), "PORT")).replace("PORT", "{port}"),
-            "env": {"PYTHONPATH": str(ROOT)},
-            "base_url": "http://127.0.0.1:{port}",
-            "headers": ["x-session-id: {session}"],
-            "ready": "/ready",
-        }
+        ours = [
+            {
+                "name": name,
+                "command": shlex.join(_command(_config(folder), "PORT")).replace("PORT", "{port}"),
+                "env": {"PYTHONPATH": os.pathsep.join(map(str, roots))},
+                "base_url": "http://127.0.0.1:{port}",
+                "headers": ["x-session-id: {session}"],
+                "ready": "/ready",
+            }
+            for name, roots in ((OURS, [ROOT]), (COMPILED_OURS, [ROOT / ".compiled", ROOT]))
+        ]
         targets = yaml.safe_load((harness / "targets.yaml").read_text())
-        (folder / "targets.yaml").write_text(yaml.safe_dump([*targets, ours]))
+        (folder / "targets.yaml").write_text(yaml.safe_dump([*targets, *ours]))
         command = [
             *(str(harness / "venvs/bench/bin/python"), "bench.py", "--targets", str(folder / "targets.yaml")),
             *("--only", only, "--scenarios", SCENARIOS, "--reps", str(repetitions), "--out", str(folder / "results")),
             *("--ports", *map(str, UPSTREAM_PORTS)),
         ]
+        subprocess.run([ROOT / "scripts/compile.sh"], check=True)
         subprocess.run(command, cwd=harness, check=True)
         runs: Runs = json.loads((folder / "results.json").read_text())["runs"]
         return runs
 
 
 def hold_streams(harness: Path, streams: int, seconds: int) -> Mapping[str, Any]:
-    """Keeps that many streams open for about so long, in waves, between one without the gateway before and after.
-
-    Each wave is shorter than the 60 s after which the load generator gives up, however slow the machine.
-    """
+    """Keeps that many streams open for about so long, in waves, between one without the gateway before and after."""
     python = str(harness / "venvs/bench/bin/python")
     mock_url = f"http://127.0.0.1:{UPSTREAM_PORTS[0]}"
     with TemporaryDirectory() as name:
@@ -186,10 +199,7 @@ def hold_streams(harness: Path, streams: int, seconds: int) -> Mapping[str, Any]
             _until_ready(f"{url}/ready")
             httpx.get(f"{mock_url}/_ctl?delay_ms={1000 * CHUNK_S:.0f}")
             direct = [_wave(harness, mock_url, streams)]
-            waves, rss_mb = [], [_rss_mb(gateway.pid)]
-            for _ in range(math.ceil(seconds / WAVE_S)):
-                waves.append(_wave(harness, url, streams, "--pid", f"gw={gateway.pid}"))
-                rss_mb.append(_rss_mb(gateway.pid))
+            waves = [_wave(harness, url, streams, gateway.pid) for _ in range(math.ceil(seconds / WAVE_S))]
             direct.append(_wave(harness, mock_url, streams))
     added = median(wave["p99_ms"] for wave in waves) - median(wave["p99_ms"] for wave in direct)
     complete = sum(wave["ok"] for wave in waves)
@@ -198,21 +208,29 @@ def hold_streams(harness: Path, streams: int, seconds: int) -> Mapping[str, Any]
         "streams": streams,
         "complete": complete,
         "failed": failed,
-        "rss_mb": rss_mb,
+        "growth": [round(max(held) / held[0] - 1, 3) for wave in waves if (held := wave["rss_mb"][OPENED_S:])],
         "added_p99_ms": round(added, 1),
         "waves": waves,
         "direct": direct,
     }
 
 
-def _wave(harness: Path, url: str, streams: int, *more: str) -> dict[str, Any]:
-    """That many streams at once of `WAVE_S` seconds each; what the load generator says of them."""
+def _wave(harness: Path, url: str, streams: int, gateway: int | None = None) -> dict[str, Any]:
+    """That many streams at once of `WAVE_S` seconds each: what the load generator says, and memory second by second."""
     load = [str(harness / "venvs/bench/bin/python"), "load.py", "--url", url, "--header", "x-session-id: {session}"]
     load += ["--concurrency", str(streams), "--count", str(streams), "--seconds", "60", "--hard", "60"]
-    load += ["--stream", "--chunks", str(round(WAVE_S / CHUNK_S)), *more]
-    done = subprocess.run(load, cwd=harness, check=True, capture_output=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    load += ["--stream", "--chunks", str(round(WAVE_S / CHUNK_S))]
+    if gateway is not None:
+        load += ["--pid", f"gw={gateway}"]
+    rss_mb = []
+    with subprocess.Popen(load, cwd=harness, stdout=subprocess.PIPE, text=True) as done:
+        while done.poll() is None:
+            if gateway is not None:
+                rss_mb.append(_rss_mb(gateway))
+            time.sleep(1)
+        assert done.stdout is not None
+        found: dict[str, Any] = json.loads(done.stdout.read().splitlines()[-1])
+    return {**found, "rss_mb": rss_mb}
 
 
 def _rss_mb(pid: int) -> float:

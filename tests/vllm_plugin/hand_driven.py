@@ -185,6 +185,7 @@ class HandEngine:
         priority: int = 0,
         extra: Extra | None = None,
         scored: bool = False,
+        seed: int | None = None,
     ) -> None:
         """Sends a request; `extra` is its `vllm_xargs`, and `scored` asks for the prompt's log-probabilities."""
         params = SamplingParams(
@@ -192,6 +193,7 @@ class HandEngine:
             max_tokens=max_tokens,
             stop_token_ids=[STOP_TOKEN],
             prompt_logprobs=0 if scored else None,
+            seed=seed,
             extra_args=dict(extra) if extra is not None else None,
         )
         params.update_from_generation_config({}, None)

@@ -142,6 +142,18 @@ async def test_bad_orders_are_refused_and_bad_tickets_counted(agent: Agent) -> N
     assert (await agent.pins())["counters"]["ignored"] == ignored + 4
 
 
+async def test_an_engine_on_a_cpu_outlives_seeds_of_prompts_that_take_several_steps(agent: Agent) -> None:
+    """Without the plugin this ends it: its generators cannot be set back."""
+
+    async def ask(seed: int) -> httpx.Response:
+        prompt = text(2000 + seed, 2500)
+        body = {"model": agent.model, "prompt": prompt, "max_tokens": 2, "temperature": 1, "seed": seed}
+        return await agent.http.post("/v1/completions", json=body)
+
+    for answer in await asyncio.gather(ask(1), ask(2)):
+        assert answer.status_code == 200, answer.text
+
+
 async def test_the_engine_describes_the_plugin_and_its_numbers(agent: Agent) -> None:
     plugin = (await agent.http.get("/agentserve/v1/plugin")).json()
     assert plugin["plugin"] == "agentserve"

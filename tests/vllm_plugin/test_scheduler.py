@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from vllm.platforms import current_platform
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
 from agentserve.vllm_plugin import compat, scheduler
@@ -70,6 +71,19 @@ def fill(engine: HandEngine, blocks: int) -> None:
 def test_the_class_follows_the_kind_of_scheduling(tmp_path: Path) -> None:
     assert isinstance(HandEngine(tmp_path, asynchronous=True).scheduler, AsyncScheduler)
     assert not isinstance(HandEngine(tmp_path, asynchronous=False).scheduler, AsyncScheduler)
+
+
+@pytest.mark.parametrize("cpu", [True, False])
+def test_a_seed_reaches_the_model_runner_unless_that_is_on_a_cpu(
+    build: Build, monkeypatch: pytest.MonkeyPatch, cpu: bool
+) -> None:
+    monkeypatch.setattr(current_platform, "is_cpu", lambda: cpu)
+    engine = build()
+    engine.add("seeded", text(1, 9), seed=7)
+    (request,) = engine.scheduler.waiting
+    assert request.sampling_params.seed == (None if cpu else 7)
+    engine.run()
+    assert engine.outputs["seeded"] == completion(text(1, 9), 4)
 
 
 def test_an_unknown_vllm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
