@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeVar, cast
 
 from scheduler.average import Average, plain, read_average, read_numbers
 from scheduler.pace import Pace
@@ -15,9 +15,13 @@ from scheduler.types import UNNAMED, EngineId, Seconds, TenantId, Tokens
 from scheduler.workflows import StageKey, StageStats
 from tools.gaps import GapModel, SavedGaps
 
+_Key = TypeVar("_Key")
+
 DELAY_WINDOW = 200
 """Queueing delays of calls that had lost their KV: samples kept for Continuum's T."""
 
+MOST_NAMES = 4096
+"""Workflows, and stages, that are remembered. Clients name them: of more, the half that fewest calls were answered of goes."""
 
 RETURNS = (0.75, 4)
 """What is believed of a workflow's chance of return at first, and how many programs that belief counts for."""
@@ -106,6 +110,7 @@ class Learned:
         """The statistics of a workflow, made on first use."""
         stats = self.workflows.get((tenant, workflow))
         if stats is None:
+            _make_room(self.workflows)
             stats = self.workflows[tenant, workflow] = WorkflowStats()
             if workflow == UNNAMED:
                 stats.second = Average(*UNNAMED_RETURNS)
@@ -115,6 +120,7 @@ class Learned:
         """The statistics of a stage, made on first use."""
         stats = self.stages.get(key)
         if stats is None:
+            _make_room(self.stages)
             stats = self.stages[key] = StageStats()
         return stats
 
@@ -204,6 +210,13 @@ class Learned:
         if "calibration" in state:  # states of older versions have none
             learned.calibration = Calibration.from_json(_mapping(state["calibration"]))
         return learned
+
+
+def _make_room(table: MutableMapping[_Key, WorkflowStats] | MutableMapping[_Key, StageStats]) -> None:
+    """Forgets some where there are as many as there may be; of those that were used as little, the oldest."""
+    if len(table) >= MOST_NAMES:
+        for key in sorted(table, key=lambda key: table[key].output.count)[: MOST_NAMES // 2]:
+            del table[key]
 
 
 def _rows(value: object) -> list[list[object]]:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,20 +46,28 @@ class Gateway:
 @pytest.fixture
 def gateway(vllm_engine: RealEngine, tmp_path: Path) -> Iterator[Gateway]:
     """A gateway process attached to the running engine."""
+    with attached(vllm_engine, tmp_path) as process:
+        yield process
+
+
+@contextmanager
+def attached(vllm_engine: RealEngine, folder: Path, **settings: object) -> Iterator[Gateway]:
+    """The same, with more in its configuration."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     engine = {"name": "real", "url": vllm_engine.url, "priority": True}
     config = {
         "listen": f"127.0.0.1:{port}",
-        "event_log": str(tmp_path / "events.jsonl"),
+        "event_log": str(folder / "events.jsonl"),
         "pools": [{"model": vllm_engine.model, "engines": [engine]}],
+        **settings,
     }
-    file = tmp_path / "agentserve.yaml"
+    file = folder / "agentserve.yaml"
     file.write_text(json.dumps(config))
     process = subprocess.Popen([sys.executable, "-P", "-m", "agentserve", "serve", "--config", str(file)])
     try:
         until_ready(f"http://127.0.0.1:{port}")
-        yield Gateway(f"http://127.0.0.1:{port}", tmp_path / "events.jsonl", process)
+        yield Gateway(f"http://127.0.0.1:{port}", folder / "events.jsonl", process)
     finally:
         process.kill()
         process.wait()

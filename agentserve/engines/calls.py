@@ -369,7 +369,7 @@ class CallLeg:
             return await self._exchange(await self._connect(), head, body)
         except (BrokenError, OSError) as error:
             reason = str(error) or type(error).__name__
-            raise EngineError(f"engine {self._engine} gave no answer to POST {self.url}{path}: {reason}") from error
+            raise EngineError(f"engine {self._engine} gave no answer to POST {path}: {reason}") from error
 
     def close(self) -> None:
         """Closes what is idle; what is busy is closed by those who use it."""

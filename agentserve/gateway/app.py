@@ -136,6 +136,7 @@ def _control_app(fleet: Fleet, watching: APIRouter, *, keyed: bool) -> FastAPI:
 
     @app.exception_handler(ApiError)
     async def api_error(request: Request, error: ApiError) -> Response:
+        fleet.driver.metrics.errors.labels(str(error.status)).inc()
         body = protocol_of(request.url.path).error(error)
         headers = {name.decode(): value.decode() for name, value in error.headers}
         return Response(body, error.status, headers, media_type="application/json")

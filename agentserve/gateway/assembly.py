@@ -130,7 +130,7 @@ async def gateway(
         app.hang_up = reloader.on_signal
         if member is None:
             drains = {pool.model: pool.rollouts.drain for pool in config.pools}
-            app.add_control(rollout_routes(driver, config.limits, pools.grounds, drains))
+            app.add_control(rollout_routes(driver, config.limits, pools.grounds, drains, drain))
         else:
             member.attach(app.control, notes.roster.of)
             app.elsewhere = member.ask

@@ -44,6 +44,14 @@ class WholeAnswer:
     content_type: str
     body: bytes
 
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Its body's kind and length."""
+        return [
+            (b"content-type", self.content_type.encode("latin-1")),
+            (b"content-length", b"%d" % len(self.body)),
+        ]
+
 
 class Attempt:
     """The exchange of one request with one engine."""

@@ -14,7 +14,7 @@ from agentserve.gateway.attempt import Attempt, AttemptFailedError, WholeAnswer
 from agentserve.gateway.calllines import log_prompt
 from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.errors import RETRY_AFTER, ApiError, rejected
+from agentserve.gateway.errors import ApiError, rejected, too_late, too_many_retries
 from agentserve.gateway.identity import Identity
 from agentserve.gateway.ids import Headers
 from agentserve.gateway.interrupt import CallInterruptedError, Cause
@@ -151,8 +151,7 @@ class Call:
             self._driver.failed(self._ticket, FailureReason.STALLED)
         elif cause is Cause.LATE:
             self._driver.failed(self._ticket, FailureReason.TIMEOUT)
-            message = f"the call took longer than {self._limits.total:g} s (limits.total)"
-            await self._answer_error(ApiError(504, message, code="timeout"))
+            await self._answer_error(too_late(self._limits.total))
         elif cause is Cause.CUT:
             self._driver.cancelled(self._ticket, "cut")
             await self._outbox.end()
@@ -192,8 +191,7 @@ class Call:
         self._failures += 1
         if not self._driver.retries.take(self._driver.now()):
             self._driver.failed(self._ticket, failure.reason)
-            message = f"{failure}; it is not tried again, because too many calls fail"
-            raise ApiError(503, message, code="too_many_retries", retry_after=RETRY_AFTER)
+            raise too_many_retries(str(failure))
         await asyncio.sleep(self._driver.retries.pause(self._failures))
 
     def _hold(self) -> None:
@@ -238,16 +236,8 @@ class Call:
         if self._outbox.open:
             self._outbox.put(self._request.protocol.error_events(answer.body))
             return
-        self._outbox.put_whole(
-            answer.status,
-            [
-                (b"content-type", answer.content_type.encode("latin-1")),
-                (b"content-length", b"%d" % len(answer.body)),
-                *self._own_headers(dispatch),
-                *(headers or ()),
-            ],
-            answer.body,
-        )
+        whole = [*answer.headers, *self._own_headers(dispatch), *(headers or ())]
+        self._outbox.put_whole(answer.status, whole, answer.body)
 
     async def _answer_error(self, error: ApiError) -> None:
         self._driver.metrics.errors.labels(str(error.status)).inc()

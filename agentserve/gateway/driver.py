@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from agentserve.config import Faults
@@ -312,7 +312,7 @@ class Driver:
     def dispatch_failed(self, ticket: Ticket, engine: EngineId, reason: FailureReason) -> None:
         """The engine did not take the call; the next decision follows."""
         self.metrics.dispatch_failures.labels(engine, reason.value).inc()
-        self._tell_breaker(engine, reason)
+        self.tell_breaker(engine, reason)
         ticket.wait_again()
         self.handle(DispatchFailed(self.now(), ticket.call, engine, reason))
 
@@ -321,7 +321,7 @@ class Driver:
         if ticket.over:
             return
         self._forget(ticket, "finished")
-        self._tell_breaker(self._engine_of(ticket), None)
+        self.tell_breaker(self._engine_of(ticket), None)
         if usage is not None:
             self.metrics.count_tokens(ticket.model, usage)
         if ticket.dispatch is not None:
@@ -333,7 +333,7 @@ class Driver:
         if ticket.over:
             return
         self._forget(ticket, reason.value)
-        self._tell_breaker(self._engine_of(ticket), reason)
+        self.tell_breaker(self._engine_of(ticket), reason)
         self.handle(CallFailed(self.now(), ticket.call, reason))
 
     def cancelled(self, ticket: Ticket, status: str = "cancelled") -> None:
@@ -352,8 +352,8 @@ class Driver:
     def _engine_of(ticket: Ticket) -> EngineId | None:
         return None if ticket.dispatch is None else ticket.dispatch.engine
 
-    def _tell_breaker(self, engine: EngineId | None, failure: FailureReason | None) -> None:
-        """What became of a call on an engine: a refusal is an answer too, and a slow reader tells nothing of it."""
+    def tell_breaker(self, engine: EngineId | None, failure: FailureReason | None) -> None:
+        """What became of a request to an engine: a refusal is an answer too, and a slow reader tells nothing of it."""
         breaker = self._breakers.get(engine) if engine is not None else None
         if breaker is None or failure is FailureReason.STALLED:
             return
@@ -361,6 +361,10 @@ class Driver:
             breaker.succeeded()
         else:
             breaker.failed()
+
+    def answering(self, engines: Iterable[EngineId]) -> list[Engine]:
+        """Those of them that are up and not shut off by their breakers."""
+        return [self.engines[name] for name in engines if name in self.engines and not self._breakers[name].open]
 
     def watch_pin(self, engine: EngineId, ttl: Seconds) -> None:
         """A pin of `ttl` seconds came with a call that has finished there."""

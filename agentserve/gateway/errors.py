@@ -7,9 +7,10 @@ import json
 from starlette.types import Send
 
 from scheduler.actions import Reject, RejectReason
+from scheduler.types import Seconds
 
 RETRY_AFTER = 5
-"""Seconds after which a call that found no engine is worth trying again."""
+"""Seconds after which what could not be served is worth trying again, where nothing better is known."""
 DEADLINE_EXCEEDED = "deadline_exceeded"
 METHOD_NOT_ALLOWED = "method_not_allowed"
 """Of a route of inference, which takes POST."""
@@ -33,13 +34,13 @@ class ApiError(Exception):
         code: str | None = None,
         retry_after: int | None = None,
     ) -> None:
-        """`retry_after`: seconds after which it is worth trying again."""
+        """`retry_after`: seconds after which it is worth trying again. Every 503 says some."""
         super().__init__(message)
         self.status = status
         self.message = message
         self.param = param
         self.code = code
-        self.retry_after = retry_after
+        self.retry_after = RETRY_AFTER if retry_after is None and status == 503 else retry_after
 
     @property
     def type(self) -> str:
@@ -90,6 +91,22 @@ def too_long(tokens: int, limit: int) -> ApiError:
     return ApiError(400, message, code="context_length_exceeded")
 
 
+def no_engine(model: str) -> ApiError:
+    """The error for a model that nobody serves now."""
+    return ApiError(503, f"no engine of model {model!r} is up; try again in a while", code="no_engine")
+
+
+def too_many_retries(failure: str) -> ApiError:
+    """The error for what failed, and is not tried on another engine."""
+    message = f"{failure}; it is not tried again, because too many calls fail"
+    return ApiError(503, message, code="too_many_retries")
+
+
+def too_late(limit: Seconds) -> ApiError:
+    """The error for a call that took longer than `limit`."""
+    return ApiError(504, f"the call took longer than {limit:g} s (limits.total)", code="timeout")
+
+
 _REJECTED = {
     RejectReason.UNKNOWN_MODEL: (404, "model_not_found"),
     RejectReason.TOO_LONG: (400, "context_length_exceeded"),
@@ -104,7 +121,7 @@ def rejected(reject: Reject, last_failure: str) -> ApiError:
     """The error for a call the scheduler cannot serve, with what the last engine that was tried did."""
     status, code = _REJECTED[reject.reason]
     message = f"{reject.detail} ({last_failure})" if last_failure else reject.detail
-    return ApiError(status, message, code=code, retry_after=RETRY_AFTER if status == 503 else None)
+    return ApiError(status, message, code=code)
 
 
 async def send_error(send: Send, error: ApiError, body: bytes) -> None:

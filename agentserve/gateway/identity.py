@@ -62,9 +62,7 @@ class Registrar:
     def identify(
         self, headers: Headers, request: Request, path: str = "", tenant: TenantId = DEFAULT_TENANT
     ) -> Identity:
-        """Identifies a call by the first source that says something, and notes its prompt in the history.
-
-        `path` is the program that its URL names.
+        """Identifies a call by the first source that says something. `path` is the program that its URL names.
 
         Raises:
             ApiError: what it says in our own words is absurd.
@@ -72,7 +70,6 @@ class Registrar:
         hints = read_hints(headers, request.body)
         name = self._name(headers, request, hints, path, tenant)
         program = ProgramKey(tenant, name.program)
-        self._history.remember(request.prompt, program)
         parent = hints.parent or name.parent
         return Identity(
             program=program,
@@ -88,6 +85,10 @@ class Registrar:
             siblings=hints.siblings,
             join=hints.join,
         )
+
+    def remember(self, request: Request, identity: Identity) -> None:
+        """Notes the prompt of a call that is served, so that its program is found by its history."""
+        self._history.remember(request.prompt, identity.program)
 
     def _name(self, headers: Headers, request: Request, hints: Hints, path: str, tenant: TenantId) -> Name:
         if hints.program:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from starlette.types import Receive, Scope, Send
@@ -13,7 +14,6 @@ from agentserve.gateway.chain import Chain
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.errors import (
     METHOD_NOT_ALLOWED,
-    RETRY_AFTER,
     ApiError,
     ClientGoneError,
     too_large,
@@ -94,7 +94,11 @@ class Inference:
         elif request.path != Chat.path:
             raise ApiError(400, f"virtual model {request.model!r} serves {Chat.path} only", param="model")
         identity = self._registrar.identify(headers, request, program, tenant.id)
+        workflow, stage = tenant.names.known(identity.workflow, identity.stage)
+        if (workflow, stage) != (identity.workflow, identity.stage):
+            identity = replace(identity, workflow=workflow, stage=stage)
         self._check_wait(tenant, identity)
+        self._registrar.remember(request, identity)
         self._driver.metrics.identified.labels(identity.source.value).inc()
         if virtual is not None:
             return VirtualCall(self._driver, self._limits, passage, virtual, request, identity, headers)
@@ -113,7 +117,7 @@ class Inference:
         specs = [self._driver.specs[name] for name in pool if name in self._driver.engines]
         if not specs:
             message = f"no engine of model {request.model!r} is up ({', '.join(pool)}); try again in a while"
-            raise ApiError(503, message, code="no_engine", retry_after=RETRY_AFTER)
+            raise ApiError(503, message, code="no_engine")
         least = request.prompt.end.size // LONGEST_TOKEN if request.prompt.tokens is None else request.prompt.tokens
         longest = max(spec.max_model_len for spec in specs)
         if least >= longest:

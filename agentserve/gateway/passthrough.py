@@ -13,11 +13,19 @@ from agentserve.engines.base import Engine, EngineError
 from agentserve.gateway.answer import BadAnswerError
 from agentserve.gateway.attempt import JSON_TYPE, WholeAnswer
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.errors import ApiError, ClientGoneError, unknown_model
+from agentserve.gateway.errors import (
+    ApiError,
+    ClientGoneError,
+    no_engine,
+    too_late,
+    too_many_retries,
+    unknown_model,
+)
 from agentserve.gateway.exchange import ask
 from agentserve.gateway.ids import Headers
 from agentserve.gateway.inference import read_post
 from agentserve.gateway.interrupt import CallInterruptedError, Cause, Interruptible
+from agentserve.gateway.outbox import Outbox
 from agentserve.gateway.protocols import protocol_of
 from agentserve.gateway.protocols.anthropic_messages import Messages
 from agentserve.gateway.request import model_of, parse_body
@@ -25,6 +33,7 @@ from agentserve.gateway.splice import Body, Edit
 from agentserve.gateway.tenants.steering import DROPPED
 from agentserve.gateway.tenants.tenant import Passage
 from agentserve.gateway.upstream import forwarded, salted
+from scheduler.events import FailureReason
 from scheduler.types import EngineId
 
 PASSED = frozenset(
@@ -59,36 +68,48 @@ class Passthrough:
         """Handles one request.
 
         Raises:
-            ApiError: it is refused; nothing has been sent.
+            ApiError: it is refused, or took too long; nothing has been sent.
         """
         try:
             headers, data = await read_post(scope, receive, self._limits.body_bytes)
-            answer = await self._answer(scope["path"], headers, parse_body(data), passage, receive)
-        except (ClientGoneError, CallInterruptedError):
+        except ClientGoneError:
             return
-        await _send_answer(send, answer)
-
-    async def _answer(self, path: str, headers: Headers, body: Body, passage: Passage, receive: Receive) -> WholeAnswer:
+        self._driver.retries.call()
         part = Interruptible()
+        outbox = Outbox(send, self._limits.buffer_bytes, self._limits.stall, part.end)
+        clock = asyncio.get_running_loop().call_later(self._limits.total, part.end, Cause.LATE)
         watcher = asyncio.create_task(_watch(receive, part))
         try:
             async with part:
-                return await self._first_answer(path, headers, body, passage)
+                answer = await self._first_answer(scope["path"], headers, parse_body(data), passage)
+                outbox.put_whole(answer.status, answer.headers, answer.body)
+                await outbox.end()
+        except CallInterruptedError as interruption:
+            if interruption.cause is Cause.LATE and not outbox.open:
+                raise too_late(self._limits.total) from None
         finally:
+            clock.cancel()
             watcher.cancel()
+            outbox.close()
 
     async def _first_answer(self, path: str, headers: Headers, body: Body, passage: Passage) -> WholeAnswer:
         """Raises `ApiError` if no engine of the model answers."""
         content = body.edited(Edit(salted(body, passage) if path in SALTED else {}, drop=DROPPED - passage.allow))
         sent = forwarded(headers, passage, Messages.versions if path.startswith(Messages.path) else ())
-        failure = ""
-        for engine in self._engines(self._model(body)):
+        retries, failure = self._driver.retries, ""
+        for failures, engine in enumerate(self._engines(self._model(body))):
+            if failures:
+                if not retries.take(self._driver.now()):
+                    raise too_many_retries(failure)
+                await asyncio.sleep(retries.pause(failures))
             try:
-                return await self._exchange(engine, path, sent, content)
+                answer = await self._exchange(engine, path, sent, content)
             except (EngineError, BadAnswerError) as error:
                 failure = str(error)
-                if not self._driver.retries.take(self._driver.now()):
-                    break
+                self._driver.tell_breaker(engine.name, FailureReason.ENGINE_ERROR)
+            else:
+                self._driver.tell_breaker(engine.name, None)
+                return answer
         raise ApiError(502, f"no engine of the model answered ({failure})", code="engines_failed")
 
     def _model(self, body: Body) -> str:
@@ -101,9 +122,9 @@ class Passthrough:
         return model
 
     def _engines(self, model: str) -> list[Engine]:
-        up = [self._driver.engines[name] for name in self._pools[model] if name in self._driver.engines]
+        up = self._driver.answering(self._pools[model])
         if not up:
-            raise ApiError(503, f"no engine of model {model!r} is up; try again in a while", code="no_engine")
+            raise no_engine(model)
         return sorted(up, key=lambda engine: self._running[engine.name])
 
     async def _exchange(self, engine: Engine, path: str, headers: dict[str, str], content: bytes) -> WholeAnswer:
@@ -124,12 +145,3 @@ async def _watch(receive: Receive, part: Interruptible) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     part.end(Cause.GONE)
-
-
-async def _send_answer(send: Send, answer: WholeAnswer) -> None:
-    headers = [
-        (b"content-type", answer.content_type.encode("latin-1")),
-        (b"content-length", b"%d" % len(answer.body)),
-    ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})

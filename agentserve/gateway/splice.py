@@ -15,6 +15,7 @@ SPLIT = frozenset({"messages", "input"})
 """Arrays whose elements are needed one by one."""
 
 _OBJECTS = re.compile(r"\[[ \t\n\r]*\{")
+_COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _NAME = re.compile(r'"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*')
 """A member's name, if there is nothing to unescape in it, up to the value."""
@@ -144,6 +145,15 @@ def _expect(text: str, at: int, wanted: str) -> str:
     return found
 
 
+def _next(text: str, at: int, close: str) -> tuple[int, bool]:
+    """Where the next member or element starts behind one that ends at `at`; or where `close` is, and False."""
+    if comma := _COMMA.match(text, at):
+        return comma.end(), True
+    at = _skip_space(text, at)
+    _expect(text, at, f",{close}")
+    return at, False
+
+
 def _scan_object(text: str, spans: dict[str, list[Span]] | None = None) -> list[Member]:
     """The members; where `spans` is given, it gets the elements of `SPLIT` arrays of objects."""
     at = _skip_space(text, 0)
@@ -154,10 +164,8 @@ def _scan_object(text: str, spans: dict[str, list[Span]] | None = None) -> list[
     while more:
         member = _scan_member(text, at, spans)
         members.append(member)
-        at = _skip_space(text, member.end)
-        more = _expect(text, at, ",}") == ","
+        at, more = _next(text, member.end, "}")
         if more:
-            at = _skip_space(text, at + 1)
             _expect(text, at, '"')
     at = _skip_space(text, at + 1)
     if at != len(text):
@@ -190,15 +198,14 @@ def _scan_name(text: str, start: int) -> tuple[str, int]:
 def _scan_array(text: str, at: int) -> tuple[list[Span], int]:
     """The elements of an array that has some, and its end."""
     spans: list[Span] = []
+    at = _skip_space(text, at + 1)
     more = True
     while more:
         if len(spans) == MAX_ELEMENTS:
             raise BadJsonError(f"an array has more than {MAX_ELEMENTS} elements")
-        start = _skip_space(text, at + 1)
-        value, end = _scan_value(text, start)
-        spans.append(Span(value, start, end))
-        at = _skip_space(text, end)
-        more = _expect(text, at, ",]") == ","
+        value, end = _scan_value(text, at)
+        spans.append(Span(value, at, end))
+        at, more = _next(text, end, "]")
     return spans, at + 1
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from starlette.types import Receive
 
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.errors import RETRY_AFTER, ApiError, ClientGoneError
+from agentserve.gateway.errors import ApiError, ClientGoneError
 from agentserve.gateway.tenants.tenant import Tenant
 from scheduler.types import CallId, EngineId, Seconds
 
@@ -58,7 +58,7 @@ class Threshold:
         while model in self._held and not self._is_up(model):
             if self._driver.now() >= until:
                 message = f"no engine of model {model!r} has started within {self._limit:g} s; try again in a while"
-                raise ApiError(503, message, code="no_engine", retry_after=RETRY_AFTER)
+                raise ApiError(503, message, code="no_engine")
             await asyncio.wait([gone], timeout=LOOK)
             if gone.done():
                 raise ClientGoneError

@@ -8,7 +8,7 @@ from agentserve.gateway.ids import Headers
 from agentserve.gateway.request import Request
 from agentserve.gateway.splice import Body, Edit, NewValue
 from agentserve.gateway.tenants.steering import CONTROL_HEADERS, DROPPED
-from agentserve.gateway.tenants.tenant import Passage
+from agentserve.gateway.tenants.tenant import SALTS, Passage
 from scheduler.actions import Dispatch
 from scheduler.types import EngineSpec, ProgramKey
 
@@ -60,15 +60,19 @@ def forwarded(headers: Headers, passage: Passage, versions: Iterable[bytes] = ()
 
 
 def salted(body: Body, passage: Passage) -> Mapping[str, NewValue]:
-    """The salt of the tenant's cache, with the client's own if that may pass; none if the tenant has none."""
-    if not passage.salt:
-        return {}
+    """The salt of the tenant's cache, behind it the client's own if that may pass, which can never be another tenant's.
+
+    Nothing if the tenant has none: the client's own stays where it is.
+    """
     own = body.fields.get("cache_salt") if "cache_salt" in passage.allow else None
-    return {"cache_salt": f"{passage.salt}/{own}" if isinstance(own, str) else passage.salt}
+    if isinstance(own, str) and (passage.salt or own.startswith(SALTS)):
+        return {"cache_salt": f"{passage.salt}:{own}"}
+    return {"cache_salt": passage.salt} if passage.salt else {}
 
 
 def _not_for_engines(body: Body, passage: Passage) -> frozenset[str]:
-    """What of `vllm_xargs` is for the gateway, or only the gateway may say."""
+    """What of `vllm_xargs` is for the gateway, only the gateway may say, or steers the engine as the field does."""
     arguments = body.fields.get("vllm_xargs")
     names = arguments if isinstance(arguments, dict) and not passage.own else ()
-    return frozenset({"agentic_context", *(name for name in names if name.startswith(OURS))})
+    ours = (name for name in names if name.startswith(OURS))
+    return frozenset({"agentic_context", *(DROPPED - passage.allow), *ours})

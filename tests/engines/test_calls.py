@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+import agentserve.engines.calls as calls
 from agentserve.engines.base import EngineError, Room
 from agentserve.engines.calls import MOST_WAITING, PIECE, CallLeg, CallReply
 from scheduler.types import EngineId
@@ -220,8 +221,20 @@ async def _all(reply: CallReply) -> None:
 
 
 async def test_a_refused_connection_is_an_error() -> None:
-    with pytest.raises(EngineError, match=r"engine a gave no answer to POST http://127\.0\.0\.1:9/x"):
+    with pytest.raises(EngineError, match=r"engine a gave no answer to POST /x") as refused:
         await CallLeg(EngineId("a"), "http://127.0.0.1:9").open("/x", {}, b"{}")
+    assert "http://" not in str(refused.value), "clients are told this, and need not know where engines are"
+
+
+async def test_a_connection_that_does_not_come_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(calls, "CONNECT_TIMEOUT", 0.01)
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", never)
+    async with asyncio.timeout(5):
+        with pytest.raises(EngineError, match="gave no answer to POST /x: TimeoutError"):
+            await CallLeg(EngineId("a"), "http://127.0.0.1:9").open("/x", {}, b"{}")
 
 
 async def test_a_large_body_arrives_whole() -> None:

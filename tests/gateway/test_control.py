@@ -119,6 +119,15 @@ async def test_metrics_count_calls_tokens_and_engines() -> None:
             assert line in text.splitlines(), line
 
 
+async def test_error_answers_are_counted_whoever_gives_them() -> None:
+    async with world() as w:
+        await w.client.post(CHAT, content=b"{")
+        await w.client.get("/v1/nothing")
+        text = (await w.client.get("/metrics")).text
+        for status in (400, 404):
+            assert f'agentserve_errors_total{{status="{status}"}} 1.0' in text
+
+
 async def test_a_gap_is_pinned_on_the_engine_and_its_end_releases_it() -> None:
     async with world(policy={"retention": {"fixed_ttl": {"ttl": 30.0}}}) as w:
         await w.client.post(CHAT, json=chat(), headers=NAMED)

@@ -92,6 +92,7 @@ def test_any_request_is_identified_within_bounds_or_refused(
         registrar = Registrar(Chain(), 1000)
         request = registrar.continued(parse_request(path, json.dumps(content).encode()))
         identity = registrar.identify(sent, request, program)
+        registrar.remember(request, identity)
     except ApiError as error:
         refusal = error
     if refusal is not None:

@@ -136,6 +136,7 @@ def test_whatever_comes_is_a_call_of_somebody_or_an_error(path: str, body: Field
     try:
         request = registrar.continued(parse_request(path, json.dumps({"model": "m", **body}).encode()))
         identity = registrar.identify(headers, request)
+        registrar.remember(request, identity)
     except ApiError as error:
         refusal: ApiError | None = error
     else:

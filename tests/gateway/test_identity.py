@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import pytest
 
 from agentserve.gateway.chain import Chain
+from agentserve.gateway.errors import ApiError
 from agentserve.gateway.identity import Identity, Registrar
 from agentserve.gateway.request import parse_request
 from agentserve.gateway.sources import Source
@@ -24,7 +25,9 @@ def who(
 ) -> Identity:
     raw = {name.encode(): value.encode() for name, value in (headers or {}).items()}
     request = parse_request(path, json.dumps({"model": "m", **body}).encode())
-    return registrar.identify(raw, request, url, tenant)
+    identity = registrar.identify(raw, request, url, tenant)
+    registrar.remember(request, identity)
+    return identity
 
 
 def nobody_known() -> Registrar:
@@ -63,6 +66,7 @@ OTHERS: list[tuple[dict[str, str], dict[str, object], str, Source]] = [
     ({"x-claude-code-session-id": "2", "x-claude-code-agent-id": "a"}, {}, "2/a", Source.CLAUDE_CODE),
     ({"session-id": "3", "thread-id": "t"}, {}, "t", Source.CODEX),
     ({"session_id": "3"}, {}, "3", Source.CODEX),
+    ({"session_id": "3", "conversation_id": "c"}, {}, "c", Source.CODEX),
     ({"x-opencode-session": "ses_1"}, {}, "ses_1", Source.OPENCODE),
     ({"x-session-id": "1"}, {}, "1", Source.SESSION),
     ({}, {"conversation": "conv_1"}, "conv_1", Source.CONVERSATION),
@@ -72,12 +76,54 @@ OTHERS: list[tuple[dict[str, str], dict[str, object], str, Source]] = [
 ]
 
 
+@pytest.mark.parametrize("tenant", [DEFAULT_TENANT, TenantId("other")])
 @pytest.mark.parametrize(("headers", "fields", "program", "source"), SOURCES + OTHERS)
-def test_each_source_names_the_program(
-    headers: dict[str, str], fields: dict[str, object], program: str, source: Source
+def test_each_source_names_the_program_within_its_tenant(
+    headers: dict[str, str], fields: dict[str, object], program: str, source: Source, tenant: TenantId
 ) -> None:
-    identity = who(nobody_known(), chat("u1", **fields), headers, url="of-the-url")
-    assert (str(identity.program), identity.source) == (f"default/{program}", source)
+    identity = who(nobody_known(), chat("u1", **fields), headers, url="of-the-url", tenant=tenant)
+    assert (identity.program, identity.source) == (ProgramKey(tenant, program), source)
+
+
+LONG = "x" * 257
+TOO_LONG: list[tuple[dict[str, str], dict[str, object]]] = [
+    *(
+        ({header: LONG}, {})
+        for header in (
+            "x-dynamo-session-id",
+            "x-claude-code-session-id",
+            "session-id",
+            "x-opencode-session",
+            "x-session-affinity",
+            "x-qwen-code-session-id",
+        )
+    ),
+    ({"baggage": f"gen_ai.conversation.id={LONG}"}, {}),
+    ({}, {"conversation": {"id": LONG}}),
+    ({}, {"previous_response_id": LONG}),
+    ({}, {"prompt_cache_key": LONG}),
+    ({}, {"metadata": {"session_id": LONG}}),
+    ({}, {"metadata": {"user_id": f"user_1_account_2_session_{LONG}"}}),
+]
+
+
+@pytest.mark.parametrize(("headers", "fields"), TOO_LONG)
+def test_an_id_that_is_too_long_is_passed_over(headers: dict[str, str], fields: dict[str, object]) -> None:
+    assert who(nobody_known(), chat("u1", **fields), headers).source is Source.NONE
+
+
+@pytest.mark.parametrize(
+    ("headers", "fields"),
+    [
+        ({"x-agentserve-program": LONG}, {}),
+        ({}, {"agentserve": {"program": LONG}}),
+        ({}, {"vllm_xargs": {"agentic_context": {"session_id": LONG}}}),
+        ({}, {"vllm_xargs": {"agentic_context": {"session_id": "x" * 200, "task_id": "y" * 200}}}),
+    ],
+)
+def test_an_id_of_our_own_that_is_too_long_is_refused(headers: dict[str, str], fields: dict[str, object]) -> None:
+    with pytest.raises(ApiError, match="at most 256 bytes"):
+        who(nobody_known(), chat("u1", **fields), headers)
 
 
 def test_the_sources_are_asked_in_order() -> None:

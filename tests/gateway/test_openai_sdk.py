@@ -28,6 +28,16 @@ async def test_a_chat_and_a_streamed_chat() -> None:
         assert stream.response.headers["x-agentserve-program"] == "p"
 
 
+async def test_a_base_url_and_headers_of_the_environment_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world() as w:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{w.url}/p/run-42/v1")
+        monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "x-agentserve-workflow: swe\nx-agentserve-stage: plan")
+        async with openai.AsyncOpenAI(api_key="none", max_retries=0) as client:
+            await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
+        (program,) = w.brain.programs.values()
+        assert (program.key.program, program.workflow) == ("run-42", "swe")
+
+
 async def test_streamed_tool_calls_reach_the_client_and_the_brain() -> None:
     first = {"index": 0, "id": "c", "type": "function", "function": {"name": "search", "arguments": ""}}
     more = {"index": 0, "function": {"arguments": '{"q": 1}'}}

@@ -54,8 +54,9 @@ async def test_a_gateway_that_is_not_there_is_a_mistake_of_one_line(name: str) -
 async def test_a_call_is_explained_from_the_log(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
     async with world(event_log=str(log)) as w:
-        answer = await w.client.post(CHAT, json=chat(), headers=NAMED)
+        answer = await w.client.post(CHAT, json=chat("a secret"), headers=NAMED)
         call = answer.headers["x-agentserve-call"]
+    assert "secret" not in log.read_text()
     shown = await command("explain", call, "--log", log)
     assert shown.exit_code == 0
     assert "goes to a after 0.000 s" in shown.stdout

@@ -3,11 +3,13 @@ from collections.abc import Callable
 
 import pytest
 
+import agentserve.gateway.faults.retries as retries
 from agentserve.engines.base import EngineError
 from agentserve.gateway.passthrough import PASSED
 from tests.gateway.fakes import FakeEngine, FakeReply
 from tests.gateway.spoken import Fields, anthropic_error, openai_error
-from tests.gateway.world import within, world
+from tests.gateway.test_slow_reader import Reader
+from tests.gateway.world import eventually, within, world
 
 EMBEDDINGS = "/v1/embeddings"
 COUNT = "/v1/messages/count_tokens"
@@ -47,6 +49,58 @@ async def test_another_engine_answers_for_one_that_fails(broken: EngineError | F
         assert (answer.status_code, answer.content) == (200, ANSWER)
 
 
+async def test_when_too_many_fail_another_engine_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "BURST", 0.0)
+    async with world(FakeEngine("a"), FakeEngine("b"), faults={"retries": 0.0}) as w:
+        w.engine.script.append(EngineError("engine a gave no answer"))
+        answer = await w.client.post(EMBEDDINGS, json={"model": "m", "input": "hi"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "too_many_retries")
+        assert answer.headers["retry-after"] == "5"
+        assert not w.engines[1].sent
+
+
+async def test_an_engine_that_answers_nobody_is_asked_no_more() -> None:
+    async with world(FakeEngine("a"), FakeEngine("b"), faults={"failures": 1}) as w:
+        bad, good = w.engines
+        bad.script.extend([EngineError("broken")] * 9)
+        await w.client.post(EMBEDDINGS, json={"model": "m", "input": "hi"})
+        await eventually(lambda: w.driver.answering([bad.name, good.name]) == [good], "the end of calls to the bad one")
+        asked = len(bad.sent)
+        for _ in range(3):
+            await w.client.post(EMBEDDINGS, json={"model": "m", "input": "hi"})
+        assert [sent.path for sent in bad.sent[:asked]] == [EMBEDDINGS, "/v1/completions"]
+        assert EMBEDDINGS not in [sent.path for sent in bad.sent[asked:]]
+
+
+@pytest.mark.parametrize(("path", "check"), [(EMBEDDINGS, openai_error), (COUNT, anthropic_error)])
+async def test_one_that_takes_too_long_is_ended_with_504(path: str, check: Callable[[Fields], str]) -> None:
+    async with world(limits={"total": 0.05}) as w:
+        w.engine.script.append(asyncio.Event())
+        answer = await w.client.post(path, json={"model": "m"})
+        assert (answer.status_code, "limits.total" in check(answer.json())) == (504, True)
+        await within(w.engine.left)
+
+
+@pytest.mark.parametrize("path", sorted(PASSED))
+async def test_a_client_that_leaves_takes_its_request_off_the_engine(path: str) -> None:
+    async with world() as w:
+        w.engine.script.append(asyncio.Event())
+        task = asyncio.create_task(w.client.post(path, json={"model": "m"}))
+        await within(w.engine.opened)
+        task.cancel()
+        await within(w.engine.left)
+
+
+async def test_a_reader_that_stalls_is_given_up() -> None:
+    async with world(limits={"stall": 0.05}) as w:
+        w.engine.script.append(FakeReply([b"x" * 100_000]))
+        scope = {"type": "http", "method": "POST", "path": EMBEDDINGS, "headers": []}
+        reader = Reader({"model": "m", "input": "hi"})
+        async with asyncio.timeout(5):
+            await w.app(scope, reader.receive, reader.send)
+        assert reader.got == 0
+
+
 async def test_the_engine_with_the_fewest_of_them_is_asked() -> None:
     async with world(FakeEngine("a"), FakeEngine("b")) as w:
         w.engine.script.append(asyncio.Event())
@@ -76,5 +130,5 @@ async def test_what_goes_wrong_is_told_in_the_shape_of_the_route(path: str, chec
         assert (answer.status_code, "dead" in check(answer.json())) == (502, True)
         w.driver.engine_down(w.engine, "it hangs")
         answer = await w.client.post(path, json={"model": "m"})
-        assert answer.status_code == 503
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert check(answer.json())

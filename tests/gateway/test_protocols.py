@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from functools import cached_property
+from pathlib import Path
 
 import pytest
 
 import agentserve.gateway.call as call_module
 from agentserve.engines.base import EngineError
+from agentserve.gateway.errors import ApiError
+from agentserve.gateway.protocols import PROTOCOLS
 from scheduler.brain import Brain, Decision
-from scheduler.events import CallFinished, Event
+from scheduler.events import CallArrived, CallFinished, Event
 from scheduler.types import Usage
 from tests.gateway.fakes import FakeEngine, FakeReply
 from tests.gateway.spoken import CHATS, COMPLETION, MESSAGE, RESPONSE, SPOKEN, Spoken, named
@@ -23,7 +26,11 @@ HAS_USAGE_OPTION = (CHATS, COMPLETION)
 
 
 class Listener(Brain):
-    """Remembers how calls ended."""
+    """Remembers how calls came and ended."""
+
+    @cached_property
+    def arrived(self) -> list[CallArrived]:
+        return []
 
     @cached_property
     def finished(self) -> list[CallFinished]:
@@ -32,6 +39,8 @@ class Listener(Brain):
     def handle(self, event: Event) -> Decision:
         if isinstance(event, CallFinished):
             self.finished.append(event)
+        elif isinstance(event, CallArrived):
+            self.arrived.append(event)
         return super().handle(event)
 
 
@@ -204,14 +213,36 @@ async def test_an_error_event_in_place_of_an_answer_sends_the_call_elsewhere() -
         assert answer.headers["x-agentserve-why"] == "retried"
 
 
-async def test_anthropics_version_headers_reach_the_engine_untouched() -> None:
+@pytest.mark.parametrize("path", [MESSAGES, f"{MESSAGES}/count_tokens"])
+async def test_anthropics_version_headers_reach_the_engine_untouched(path: str) -> None:
     async with world() as w:
         w.engine.script.append(FakeReply([MESSAGE.whole]))
         headers = {"anthropic-version": "2023-06-01", "anthropic-beta": "a-1,b-2", "x-stainless-lang": "python"}
-        await w.client.post(MESSAGES, json=MESSAGE.request, headers=headers)
+        await w.client.post(path, json=MESSAGE.request, headers=headers)
         sent = w.engine.sent[0].headers
         assert (sent["anthropic-version"], sent["anthropic-beta"]) == ("2023-06-01", "a-1,b-2")
         assert "x-stainless-lang" not in sent
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, "invalid_request_error"),
+        (401, "authentication_error"),
+        (403, "permission_error"),
+        (404, "not_found_error"),
+        (405, "invalid_request_error"),
+        (413, "request_too_large"),
+        (429, "rate_limit_error"),
+        (500, "api_error"),
+        (502, "api_error"),
+        (503, "overloaded_error"),
+        (504, "timeout_error"),
+    ],
+)
+def test_an_error_of_ours_has_anthropics_word_for_its_status(status: int, kind: str) -> None:
+    error = json.loads(PROTOCOLS[MESSAGES].error(ApiError(status, "no")))
+    assert error == {"type": "error", "error": {"type": kind, "message": "no"}}
 
 
 async def test_a_path_below_messages_that_nobody_knows_is_refused_in_anthropics_shape() -> None:
@@ -232,6 +263,40 @@ async def test_a_response_is_the_program_of_the_one_it_follows(stream: bool) -> 
         program = first.headers["x-agentserve-program"]
         assert second.headers["x-agentserve-program"] == program
         assert w.engine.sent[1].json["previous_response_id"] == "resp_1"
+
+
+async def test_a_response_finds_its_program_after_a_restart(tmp_path: Path) -> None:
+    programs = []
+    for previous in ({}, {"previous_response_id": "resp_1"}):
+        async with world(state=str(tmp_path / "state.json")) as w:
+            w.engine.script.append(FakeReply([RESPONSE.whole]))
+            answer = await w.client.post(RESPONSES, json={**RESPONSE.request, **previous})
+            programs.append(answer.headers["x-agentserve-program"])
+    assert programs[0] == programs[1]
+
+
+async def test_a_conversation_is_a_program() -> None:
+    async with world() as w:
+        for conversation in ("conv_1", {"id": "conv_1"}):
+            w.engine.script.append(FakeReply([RESPONSE.whole]))
+            answer = await w.client.post(RESPONSES, json={**RESPONSE.request, "conversation": conversation})
+            assert answer.headers["x-agentserve-program"] == "conv_1"
+        assert len(w.brain.programs) == 1
+
+
+@EACH
+async def test_what_a_client_hints_reaches_the_brain(spoken: Spoken) -> None:
+    hints = {"priority": "7", "deadline-ms": "60000", "expected-output": "70", "final": "true"}
+    async with world(kind=Listener) as w:
+        w.engine.script.append(FakeReply([spoken.whole]))
+        said = {f"x-agentserve-{name}": value for name, value in hints.items()}
+        await w.client.post(spoken.path, json=spoken.request, headers=said)
+        assert isinstance(w.brain, Listener)
+        (call,) = w.brain.arrived
+        assert (call.priority, call.expected_output, call.final) == (7, 70, True)
+        assert call.deadline is not None
+        assert call.deadline - call.at == pytest.approx(60, abs=1)
+        assert not w.brain.programs, "its last call has ended"
 
 
 async def test_a_response_in_the_background_is_refused() -> None:

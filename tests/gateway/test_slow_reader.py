@@ -1,5 +1,6 @@
 import asyncio
 import json
+from collections.abc import Mapping
 
 from starlette.types import Message
 
@@ -14,7 +15,8 @@ COUNT = 2000
 class Reader:
     """A client at the end of an ASGI application that reads when it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, body: Mapping[str, object] | None = None) -> None:
+        self.body = json.dumps(body or chat(stream=True)).encode()
         self.reads = asyncio.Event()
         self.got = 0
         self._asked = False
@@ -23,7 +25,7 @@ class Reader:
         if self._asked:
             await asyncio.Event().wait()
         self._asked = True
-        return {"type": "http.request", "body": json.dumps(chat(stream=True)).encode(), "more_body": False}
+        return {"type": "http.request", "body": self.body, "more_body": False}
 
     async def send(self, message: Message) -> None:
         await self.reads.wait()

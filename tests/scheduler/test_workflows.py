@@ -140,3 +140,17 @@ def test_a_state_of_an_older_version_has_no_stages() -> None:
     saved = Learned().to_json()
     del saved["stages"]
     assert Learned.from_json(saved).stages == {}
+
+
+def test_of_too_many_names_those_that_were_used_least_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduler.learned.MOST_NAMES", 4)
+    learned = Learned()
+    for name in ("swe", "sql"):
+        learned.workflow(DEFAULT_TENANT, name).output.add(7)
+        learned.stage((DEFAULT_TENANT, name, "plan")).answered(EngineId("a"), 1.0, 1.0, 7)
+    for number in range(100):
+        learned.workflow(DEFAULT_TENANT, f"run-{number}")
+        learned.stage((DEFAULT_TENANT, "swe", f"run-{number}"))
+    for table in (learned.workflows, learned.stages):
+        assert len(table) <= 4
+        assert [stats.output.count for stats in table.values()][:2] == [1, 1], "what is in use stays"

@@ -10,6 +10,7 @@ if importlib.util.find_spec("vllm") is None:
     collect_ignore += [
         "test_free_queue.py",
         "test_real_engine.py",
+        "test_requests.py",
         "test_scheduler.py",
         "test_stress.py",
         "test_tail_scores.py",

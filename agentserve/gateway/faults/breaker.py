@@ -31,6 +31,8 @@ class Breaker:
         self._failures = failures
         self._answers = answers
         self._switch = switch
+        self.open = False
+        """It has found that the engine answers nobody."""
         self._row = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -51,15 +53,19 @@ class Breaker:
 
     async def _run(self) -> None:
         if not await self._answers():
-            self._switch(True)
+            self._turn(True)
             wait = FIRST_WAIT
             await asyncio.sleep(wait)
             while not await self._answers():
                 wait = min(2 * wait, LONGEST_WAIT)
                 await asyncio.sleep(wait)
-            self._switch(False)
+            self._turn(False)
         self._row = 0
         self._task = None
+
+    def _turn(self, opens: bool) -> None:
+        self.open = opens
+        self._switch(opens)
 
 
 async def answers(engine: Engine, model: str, limit: Seconds = PROBE_LIMIT) -> bool:

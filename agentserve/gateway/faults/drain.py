@@ -8,11 +8,8 @@ from types import FrameType
 
 import uvicorn
 
-from agentserve.gateway.errors import ApiError
+from agentserve.gateway.errors import RETRY_AFTER, ApiError
 from scheduler.types import Seconds
-
-RETRY_AFTER = 5
-"""Seconds after which a client may find another gateway in this one's place."""
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +30,7 @@ class Drain:
         """Raises `ApiError` 503 once it has begun."""
         if self.begun:
             message = f"this gateway is stopping; try again in {RETRY_AFTER} s"
-            raise ApiError(503, message, code="stopping", retry_after=RETRY_AFTER)
+            raise ApiError(503, message, code="stopping")
 
     def __enter__(self) -> None:
         """A request is served. Raises `ApiError` as `check` does."""

@@ -24,6 +24,7 @@ _TYPES: Mapping[int, str] = {
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
+    504: "timeout_error",
     529: "overloaded_error",
 }
 _STATUS: Mapping[str, int] = {kind: status for status, kind in _TYPES.items()}

@@ -13,7 +13,7 @@ from agentserve.config import Limits
 from agentserve.engines.base import Engine, EngineError
 from agentserve.gateway.answer import BadAnswerError
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.errors import RETRY_AFTER, ApiError, too_long
+from agentserve.gateway.errors import ApiError, no_engine, too_long
 from agentserve.gateway.exchange import ask
 from agentserve.gateway.identity import Identity
 from agentserve.gateway.rollouts.ground import Ground
@@ -44,7 +44,7 @@ class Group:
         self._limits = limits
         self._ground = ground
         self._tenant = tenant
-        self._workflow = workflow or "rollouts"
+        self._workflow, _ = tenant.names.known(workflow or "rollouts", "")
         self._parent = ProgramKey(tenant.id, parent) if parent else None
 
     async def tokens(self, asked: Mapping[str, object]) -> list[int]:
@@ -113,5 +113,4 @@ class Group:
         for name in self._ground.engines:
             if name in self._driver.engines:
                 return self._driver.engines[name], self._driver.specs[name]
-        message = f"no engine of model {self._ground.model!r} is up; try again in a while"
-        raise ApiError(503, message, code="no_engine", retry_after=RETRY_AFTER)
+        raise no_engine(self._ground.model)

@@ -16,6 +16,7 @@ from agentserve.config import Limits
 from agentserve.gateway.control import operator
 from agentserve.gateway.driver import Driver
 from agentserve.gateway.errors import ApiError, unknown_model
+from agentserve.gateway.faults.drain import Drain
 from agentserve.gateway.rollouts.ground import Ground, Mode
 from agentserve.gateway.rollouts.groups import Group
 from agentserve.gateway.rollouts.sample import Order, Sample
@@ -123,9 +124,12 @@ class WeightsBody(ModelBody):
 
 
 def rollout_routes(
-    driver: Driver, limits: Limits, grounds: Mapping[str, Ground], drains: Mapping[str, Seconds]
+    driver: Driver, limits: Limits, grounds: Mapping[str, Ground], drains: Mapping[str, Seconds], drain: Drain
 ) -> APIRouter:
-    """The routes over the models' grounds; `drains` is how long each model's updates wait where they do not say."""
+    """The routes over the models' grounds; `drains` is how long each model's updates wait where they do not say.
+
+    `drain` is the gateway's own, which finishes groups too.
+    """
     router = APIRouter(prefix=PREFIX)
 
     def ground_of(model: str) -> Ground:
@@ -138,7 +142,7 @@ def rollout_routes(
         visitor: Visitor = request.state.visitor
         ground = ground_of(body.model)
         made = Group(driver, limits, ground, visitor.tenant, body.group, body.workflow, body.parent)
-        with visitor.tenant.request(driver.now(), time.time()):
+        with drain, visitor.tenant.request(driver.now(), time.time()):
             return await _while_connected(request, _answer(made, ground, body))
 
     _add_orders(router, ground_of, drains)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from starlette.types import Message
@@ -57,7 +57,7 @@ class Sample:
         self.began = versions.latest
         self._driver = driver
         self._limits = limits
-        self._passage = replace(passage, allow=passage.allow | {"vllm_xargs"}, own=True)
+        self._passage = passage
         self._versions = versions
         self._call: Call | None = None
         self._engine: EngineId | None = None

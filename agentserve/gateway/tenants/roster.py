@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from agentserve.config import Config
 from agentserve.gateway.tenants.section import TenantSection
-from agentserve.gateway.tenants.tenant import Passage, Tenant
+from agentserve.gateway.tenants.tenant import SALTS, Passage, Tenant
 from scheduler.types import DEFAULT_TENANT, TenantId
 
 
@@ -69,5 +69,5 @@ class Roster:
 
     def _passage(self, section: TenantSection) -> Passage:
         allow = frozenset(self._allow if section.allow is None else section.allow)
-        salt = f"agentserve/{section.name}" if self._keyed and not section.shared_cache else ""
+        salt = f"{SALTS}{section.name}" if self._keyed and not section.shared_cache else ""
         return Passage(allow, salt, authorization=not self._keyed)

@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from agentserve.gateway.errors import ApiError
 from agentserve.gateway.tenants.buckets import Bucket, Budget
 from agentserve.gateway.tenants.line import WaitingLine
+from agentserve.gateway.tenants.names import Names
 from agentserve.gateway.tenants.section import TenantSection
 from scheduler.types import Seconds, TenantId, Tokens
+
+SALTS = "agentserve:"
+"""What the salts of tenants' caches begin with. vLLM refuses salts with a slash, an `@`, a backslash or more than 128
+characters; a tenant's name has no colon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ class Tenant:
     def __init__(self, section: TenantSection, passage: Passage) -> None:
         self.id = TenantId(section.name)
         self.line = WaitingLine()
+        self.names = Names(self.id)
         self.budget: Budget | None = None
         self._requests: Bucket | None = None
         self._tokens: Bucket | None = None

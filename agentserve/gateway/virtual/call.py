@@ -15,7 +15,7 @@ from starlette.types import Receive, Send
 from agentserve.config import Limits
 from agentserve.gateway.call import KEEP_ALIVE, STREAM_HEADERS
 from agentserve.gateway.driver import Driver
-from agentserve.gateway.errors import ApiError
+from agentserve.gateway.errors import ApiError, too_late
 from agentserve.gateway.hints import BODY_HINT, HINT_NAMES
 from agentserve.gateway.identity import Identity
 from agentserve.gateway.ids import Headers
@@ -143,8 +143,7 @@ class VirtualCall:
     def _late(self) -> None:
         if not self._conclusion.done():
             self._cancel()
-            message = f"the call took longer than {self._limits.total:g} s (limits.total)"
-            self._conclusion.set_result(ApiError(504, message, code="timeout"))
+            self._conclusion.set_result(too_late(self._limits.total))
 
     # --- the procedure's side ---------------------------------------------------------------------------------------
 

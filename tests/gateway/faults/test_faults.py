@@ -70,6 +70,17 @@ async def test_a_call_that_takes_too_long_in_all_is_ended_with_504(name: str) ->
         await until_idle(w.brain)
 
 
+async def test_a_stream_that_takes_too_long_in_all_ends_with_the_protocols_error_event(name: str) -> None:
+    spoken = SPOKEN[name]
+    async with world(limits={"total": 0.3}) as w:
+        reply = FakeReply([*spoken.stream[:2], asyncio.Event()])
+        w.engine.script.append(reply)
+        answer = await w.client.post(spoken.path, json=streamed(spoken))
+        assert "limits.total" in last_error(spoken, answer.content)
+        assert reply.closed.is_set()
+        await until_idle(w.brain)
+
+
 async def test_when_too_many_calls_fail_they_are_not_tried_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spoken = SPOKEN[name]
     monkeypatch.setattr(retries, "BURST", 0.0)
@@ -141,6 +152,8 @@ async def check_others_are_refused(w: World) -> None:
     assert (await w.client.get("/ready")).status_code == 503
     for path in PASSED:
         assert (await w.client.post(path, json=chat())).status_code == 503
+    group = {"model": "m", "prompt": [1], "max_tokens": 1}
+    assert (await w.client.post("/agentserve/v1/rollouts/groups", json=group)).status_code == 503
 
 
 async def test_slow_silence_is_the_clients_and_not_the_engines(name: str) -> None:

@@ -1,5 +1,6 @@
 import pytest
 
+import agentserve.gateway.tenants.names as names
 from agentserve.gateway.errors import ApiError
 from agentserve.gateway.tenants.buckets import Bucket, Budget
 from agentserve.gateway.tenants.line import WaitingLine
@@ -102,6 +103,21 @@ def test_a_call_that_goes_at_once_tells_nothing_of_waits() -> None:
     line.depart(CallId("a"), 1.0)
     line.join(CallId("b"), 50.0)
     assert line.expected(50.0) == 0.0
+
+
+def test_a_tenant_may_name_so_many_workflows_and_stages(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(names, "MOST", 5)
+    who, other = tenant(), tenant()
+    assert who.names.known("swe", "plan") == ("swe", "plan")
+    for number in range(9):
+        who.names.known(f"run-{number}", "")
+    assert who.names.known("swe", "plan") == ("swe", "plan")
+    assert who.names.known("swe", "edit") == ("swe", "")
+    assert who.names.known("run-8", "plan") == ("", "")
+    assert other.names.known("run-8", "plan") == ("run-8", "plan")
+    assert caplog.text.count("further ones count as none") == 1
 
 
 def test_a_full_line_refuses_and_so_does_one_that_is_too_slow() -> None:

@@ -14,11 +14,12 @@ import pytest
 import agentserve.gateway.tenants.door as door
 from agentserve.gateway.app import OPEN
 from agentserve.gateway.passthrough import PASSED
+from agentserve.gateway.protocols import PROTOCOLS
 from agentserve.gateway.tenants.keys import KeyRing, Role, changing
 from scheduler.brain import Brain, Decision
 from scheduler.events import CallArrived, Event, TenantChanged
 from scheduler.types import ProgramKey, TenantId
-from tests.gateway.fakes import FakeEngine, FakeReply
+from tests.gateway.fakes import STREAM, FakeEngine, FakeReply
 from tests.gateway.spoken import SPOKEN
 from tests.gateway.world import CHAT, RESPONSES, World, chat, eventually, until_idle, within, world
 
@@ -89,12 +90,25 @@ async def test_every_route_but_those_for_probes_needs_a_key(tmp_path: Path) -> N
             assert answer.status_code == (200 if path in OPEN else 401), path
 
 
-async def test_operators_routes_need_an_admin_key(tmp_path: Path) -> None:
+CLIENTS = {"/v1/models", "/v1/models/{model}", PROGRAMS, "/agentserve/v1/rollouts/groups", *PROTOCOLS, *PASSED}
+"""The routes that need no admin key; with those below a program, where it is a tenant's own."""
+
+
+async def test_every_route_that_is_not_the_clients_needs_an_admin_key(tmp_path: Path) -> None:
     async with keyed(tmp_path) as k:
         for path in ("/metrics", "/agentserve/v1/engines"):
-            refused = await k.world.client.get(path, headers=k.as_("a"))
-            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "admin_key_needed")
             assert (await k.world.client.get(path, headers=k.as_("root"))).status_code == 200
+        document = (await k.world.client.get("/openapi.json", headers=k.as_("a"))).json()
+        operators = [
+            (method, path)
+            for path, methods in document["paths"].items()
+            for method in methods
+            if path not in CLIENTS | OPEN and not path.startswith(f"{PROGRAMS}/")
+        ]
+        assert len(operators) > 10
+        for method, path in operators:
+            refused = await k.world.client.request(method, path, headers=k.as_("a"), json={"model": "m"})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "admin_key_needed"), (method, path)
 
 
 async def test_a_tenant_cannot_see_steer_or_end_anothers_program(tmp_path: Path) -> None:
@@ -166,9 +180,9 @@ async def test_each_tenants_cache_is_its_own_unless_it_shares(name: str, tmp_pat
     async with keyed(tmp_path, tenants=[{"name": "b", "shared_cache": True}]) as k:
         for who in ("a", "b"):
             k.world.engine.script.append(_reply(spoken.whole))
-            fields = {**spoken.request, "cache_salt": "agentserve/b"}
+            fields = {**spoken.request, "cache_salt": "agentserve:b"}
             assert (await k.world.client.post(spoken.path, json=fields, headers=k.as_(who))).status_code == 200
-        assert [sent.json.get("cache_salt") for sent in k.world.engine.sent] == ["agentserve/a", None]
+        assert [sent.json.get("cache_salt") for sent in k.world.engine.sent] == ["agentserve:a", None]
 
 
 async def test_the_account_knows_that_tenants_share_no_prefix(tmp_path: Path) -> None:
@@ -182,7 +196,8 @@ async def test_the_account_knows_that_tenants_share_no_prefix(tmp_path: Path) ->
 
 
 async def test_what_steers_an_engine_passes_for_those_alone_who_may(tmp_path: Path) -> None:
-    steering = {"vllm_xargs": {"x": 1, "agentserve_rank": -5}, "cache_salt": "c", "skip_reading_prefix_cache": False}
+    arguments = {"x": 1, "agentserve_rank": -5, "kv_transfer_params": "k", "session_id": "s"}
+    steering = {"vllm_xargs": arguments, "cache_salt": "c", "skip_reading_prefix_cache": False}
     tenants = [{"name": "b", "allow": ["vllm_xargs", "cache_salt", "x-session-id"]}]
     async with keyed(tmp_path, tenants=tenants) as k:
         headers = {"x-session-id": "s", "x-vllm-priority": "-9"}
@@ -192,15 +207,34 @@ async def test_what_steers_an_engine_passes_for_those_alone_who_may(tmp_path: Pa
             )
         kept, passed = k.world.engine.sent
         assert "x" not in kept.json["vllm_xargs"]  # type: ignore[operator]
-        assert (kept.json["cache_salt"], kept.headers.get("x-session-id")) == ("agentserve/a", None)
-        arguments = passed.json["vllm_xargs"]
-        assert isinstance(arguments, dict)
-        assert (arguments["x"], passed.json["cache_salt"]) == (1, "agentserve/b/c")
-        assert arguments["agentserve_rank"] != -5
+        assert (kept.json["cache_salt"], kept.headers.get("x-session-id")) == ("agentserve:a", None)
+        told = passed.json["vllm_xargs"]
+        assert isinstance(told, dict)
+        assert (told["x"], passed.json["cache_salt"]) == (1, "agentserve:b:c")
+        assert told["agentserve_rank"] != -5
+        assert not {"kv_transfer_params", "session_id"} & set(told), "what may not pass may not pass in there either"
         assert passed.headers["x-session-id"] == "s"
         for sent in (kept, passed):
             assert not {"skip_reading_prefix_cache", "kv_transfer_params"} & set(sent.json)
             assert "x-vllm-priority" not in sent.headers
+
+
+async def test_a_tenant_that_shares_its_cache_cannot_ask_for_anothers(tmp_path: Path) -> None:
+    tenants = [{"name": "b", "shared_cache": True, "allow": ["cache_salt"]}]
+    async with keyed(tmp_path, tenants=tenants) as k:
+        for salt in ("mine", "agentserve:a"):
+            await k.chat("b", cache_salt=salt)
+        assert [sent.json["cache_salt"] for sent in k.world.engine.sent] == ["mine", ":agentserve:a"]
+
+
+async def test_what_does_not_pass_in_calls_does_not_in_rollouts(tmp_path: Path) -> None:
+    sampling = {"vllm_xargs": {"agentserve_score_tail": 9}, "priority": -9, "cache_salt": "agentserve:b", "top_k": 3}
+    body = {"model": "m", "prompt": [1, 2, 3], "max_tokens": 4, "sampling": sampling}
+    async with keyed(tmp_path) as k:
+        await k.world.client.post("/agentserve/v1/rollouts/groups", json=body, headers=k.as_("a"))
+        sent = k.world.engine.sent[0].json
+        assert (sent["top_k"], sent["priority"], sent["cache_salt"]) == (3, 0, "agentserve:a")
+        assert set(sent["vllm_xargs"]) == {"agentserve_program", "agentserve_rank", "agentserve_ttl"}  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("name", SPOKEN)
@@ -214,6 +248,38 @@ async def test_over_a_limit_every_protocol_answers_429_and_says_when_to_come_aga
         assert 1 <= int(answer.headers["retry-after"]) <= 60
         assert "requests a minute" in spoken.error(answer.json())
         assert len(k.world.engine.sent) == 1
+
+
+async def test_a_stream_counts_against_the_concurrency_until_it_has_ended(tmp_path: Path) -> None:
+    go = asyncio.Event()
+    async with keyed(tmp_path, tenants=[{"name": "a", "concurrency": 1}]) as k:
+        k.world.engine.script.append(FakeReply([STREAM[0], go, *STREAM[1:]]))
+        first = asyncio.create_task(k.chat("a", stream=True))
+        await within(k.world.engine.opened)
+        refused = await k.world.client.post("/tokenize", json=chat(), headers=k.as_("a"))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert (await k.chat("b")).status_code == 200
+        go.set()
+        assert (await first).status_code == 200
+        assert (await k.chat("a")).status_code == 200
+
+
+async def test_a_call_that_was_refused_leaves_no_history(tmp_path: Path) -> None:
+    first, go = "word " * 3000, asyncio.Event()
+    async with keyed(tmp_path, policy="agentserve", tenants=[{"name": "a", "queue": 1}]) as k:
+        post, engine = k.world.client.post, k.world.engine
+        engine.script.append(go)
+        tasks = [asyncio.create_task(post(CHAT, json=chat(first), headers=k.as_("a") | RUN))]
+        await within(engine.opened)
+        tasks.append(asyncio.create_task(post(CHAT, json=chat(f"{first}2"), headers=k.as_("a"))))
+        await eventually(lambda: k.world.brain.waiting == 1, "the second call's waiting")
+        assert (await post(CHAT, json=chat("short"), headers=k.as_("a"))).status_code == 429
+        go.set()
+        await asyncio.gather(*tasks)
+        again = await post(CHAT, json=chat("short"), headers=k.as_("a"))
+        said = [*chat("short")["messages"], {"role": "assistant", "content": "x"}, {"role": "user", "content": "on"}]  # type: ignore[misc]
+        after = await post(CHAT, json={"model": "m", "messages": said}, headers=k.as_("a"))
+        assert after.headers["x-agentserve-program"] == again.headers["x-agentserve-program"]
 
 
 async def test_tokens_count_as_the_engine_counted_them_and_budgets_outlast_a_restart(tmp_path: Path) -> None:
@@ -252,6 +318,15 @@ async def test_a_tenants_waiting_line_is_bounded_and_no_others_is(tmp_path: Path
         assert "retry-after" in refused.headers
         go.set()
         await asyncio.gather(*tasks)
+
+
+async def test_workflows_without_end_are_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentserve.gateway.tenants.names.MOST", 5)
+    async with keyed(tmp_path) as k:
+        for number in range(9):
+            said = {"x-agentserve-workflow": f"run-{number}", "x-agentserve-program": str(number)}
+            assert (await k.world.client.post(CHAT, json=chat(), headers=k.as_("a") | said)).status_code == 200
+        assert {program.workflow for program in k.world.brain.programs.values()} == {"", "run-0", "run-1", "run-2"}
 
 
 async def test_weights_and_tiers_reach_the_brain_and_turns_are_taken_by_them(tmp_path: Path) -> None:
