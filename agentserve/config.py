@@ -152,6 +152,8 @@ class EngineSection(Section):
     """For an engine that does not report how many KV tokens it holds."""
     priority: bool = False
     """For an engine by url that runs with --scheduling-policy priority, which it does not tell."""
+    max_num_seqs: Count | None = None
+    """For an engine by url without the plugin: its --max-num-seqs, which it does not tell; 256 where it is left out."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

@@ -24,6 +24,8 @@ class Entry(Section):
     """For an engine that does not report how many KV tokens it holds."""
     priority: bool = False
     """For one that runs with --scheduling-policy priority."""
+    max_num_seqs: Count | None = None
+    """For one without the plugin: its --max-num-seqs."""
 
 
 class EngineList(Section):

@@ -55,4 +55,4 @@ def known(launch: Launch, served_as: str) -> Known:
     """What the command line says of the engine and the engine itself will not."""
     policy = arguments.value_of(launch.args, "--scheduling-policy") or ("priority" if launch.plugin else "fcfs")
     seqs = arguments.value_of(launch.args, "--max-num-seqs") or ""
-    return Known(served_as, priority=policy == "priority", max_num_seqs=int(seqs) if seqs.isdecimal() else 256)
+    return Known(served_as, priority=policy == "priority", max_num_seqs=int(seqs) if seqs.isdecimal() else None)

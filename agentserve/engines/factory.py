@@ -32,11 +32,11 @@ def build_engine(section: EngineSection, model: str, logs: Path, host: str = HOS
         return LaunchedEngine(name, section.launch, model, logs / f"{section.name}.log", host)
     if section.emulated is not None:
         return InProcessEngine(name, section.emulated, model, host)
-    known = Known(model, kv_tokens=section.kv_tokens, priority=section.priority)
+    known = Known(model, section.kv_tokens, section.priority, section.max_num_seqs)
     return AttachedEngine(name, section.url or "", known)
 
 
 def build_listed(entry: Entry) -> AttachedEngine:
     """An engine that was discovered."""
-    known = Known(entry.model, kv_tokens=entry.kv_tokens, priority=entry.priority, speed=entry.speed)
+    known = Known(entry.model, entry.kv_tokens, entry.priority, entry.max_num_seqs, entry.speed)
     return AttachedEngine(EngineId(entry.name), entry.url, known)

@@ -17,7 +17,7 @@ class InProcessEngine(AttachedEngine):
     """An engine that only pretends, and says so whenever it starts."""
 
     def __init__(self, name: EngineId, section: Emulated, model: str, host: str = HOST) -> None:
-        super().__init__(name, "", Known(model, priority=True, max_num_seqs=section.max_num_seqs))
+        super().__init__(name, "", Known(model, priority=True))
         self._section = section
         self._host = host
         self._model = model

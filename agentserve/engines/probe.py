@@ -25,6 +25,9 @@ FALLBACK_CONTEXTS = 4
 FALLBACK_BLOCK_SIZE = 16
 """Tokens a block, as most engines have it."""
 
+FALLBACK_SEQS = 256
+"""Calls at once of an engine that does not tell how many it runs. vLLM's own default depends on the GPU: 256, or 1,024."""
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -35,7 +38,8 @@ class Known:
     kv_tokens: Tokens | None = None
     """Used where the engine does not report its own."""
     priority: bool = False
-    max_num_seqs: int = 256
+    max_num_seqs: int | None = None
+    """How many calls it runs at once; else what the plugin says, or `FALLBACK_SEQS`."""
     speed: float | None = None
     """Prompt tokens that it prefills in a second."""
 
@@ -55,6 +59,8 @@ class _Plugin(BaseModel):
     plugin: Literal["agentserve"]
     tail_scoring: bool = False
     """Ones of before do not tell, and cannot."""
+    max_num_seqs: int | None = None
+    """Ones of before do not tell."""
 
 
 async def probe(leg: HttpLeg, known: Known, progress: Progress) -> EngineSpec:
@@ -72,7 +78,7 @@ async def probe(leg: HttpLeg, known: Known, progress: Progress) -> EngineSpec:
         kv_tokens=(scrape and scrape.kv_tokens) or known.kv_tokens or FALLBACK_CONTEXTS * max_model_len,
         block_size=(scrape and scrape.block_size) or FALLBACK_BLOCK_SIZE,
         max_model_len=max_model_len,
-        max_num_seqs=known.max_num_seqs,
+        max_num_seqs=known.max_num_seqs or (plugin and plugin.max_num_seqs) or FALLBACK_SEQS,
         retention=plugin is not None,
         tail_scoring=plugin is not None and plugin.tail_scoring,
         priority=known.priority,

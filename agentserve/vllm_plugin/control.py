@@ -53,6 +53,7 @@ class RetentionHost(Protocol):
     block_size: int
     guard: bool
     ignored: int
+    max_num_running_reqs: int
 
     @property
     def free_queue(self) -> FreeList:
@@ -132,4 +133,5 @@ def _status(host: RetentionHost, since: int | None) -> dict[str, object]:
         "block_size": host.block_size,
         "counters": {**totals, "released": retention.released, "ignored": host.ignored},
         "guard": host.guard,
+        "max_num_seqs": host.max_num_running_reqs,
     }

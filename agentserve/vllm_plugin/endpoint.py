@@ -104,7 +104,8 @@ class AgentservePlugin:
             return _without_scheduler()
         status = json.loads(await self._ask(self._core, Message()))
         own = {"plugin": PLUGIN, "version": version("agentserve"), "vllm": vllm_version()}
-        return JSONResponse({**own, "guard": status["guard"], "tail_scoring": True})
+        told = {name: status[name] for name in ("guard", "max_num_seqs")}
+        return JSONResponse({**own, **told, "tail_scoring": True})
 
     async def _metrics(self) -> Response:
         if self._core is None:

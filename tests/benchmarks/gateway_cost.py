@@ -31,11 +31,9 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 OURS = "agentserve"
-COMPILED_OURS = "agentserve-compiled"
-"""The same with the scheduler that `scripts/compile.sh` has compiled."""
 PEER = "vllm-router-prog"
 """What ours is held against: the Rust router with its program scheduling."""
-TARGETS = f"direct,ref-asgi-aiohttp,ref-fastapi-httpx,{PEER},smg,litellm,{OURS},{COMPILED_OURS}"
+TARGETS = f"direct,ref-asgi-aiohttp,ref-fastapi-httpx,{PEER},smg,litellm,{OURS}"
 SCENARIOS = "small_c1,small_c32,agentic_c8,agentic_1chunk_c8"
 CHUNKS = 444
 CHUNK_S, WAVE_S = 0.5, 50.0
@@ -149,8 +147,12 @@ def _cell(value: float, ratio: Sequence[float] | None) -> str:
 # --- running the harness ------------------------------------------------------------------------------------------------
 
 
-def _config(folder: Path) -> Path:
-    engines = [{"name": f"up{number}", "url": f"http://127.0.0.1:{port}"} for number, port in enumerate(UPSTREAM_PORTS)]
+def _config(folder: Path, seqs: int = 256) -> Path:
+    """Of engines that each run so many calls at once; 256 is what is assumed of one that does not say."""
+    engines = [
+        {"name": f"up{number}", "url": f"http://127.0.0.1:{port}", "max_num_seqs": seqs}
+        for number, port in enumerate(UPSTREAM_PORTS)
+    ]
     path = folder / "agentserve.yaml"
     path.write_text(yaml.safe_dump({"pools": [{"model": "mock", "engines": engines}]}))
     return path
@@ -164,25 +166,21 @@ def compare(harness: Path, only: str, repetitions: int) -> Runs:
     """Runs the harness with ours among its targets."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        ours = [
-            {
-                "name": name,
-                "command": shlex.join(_command(_config(folder), "PORT")).replace("PORT", "{port}"),
-                "env": {"PYTHONPATH": os.pathsep.join(map(str, roots))},
-                "base_url": "http://127.0.0.1:{port}",
-                "headers": ["x-session-id: {session}"],
-                "ready": "/ready",
-            }
-            for name, roots in ((OURS, [ROOT]), (COMPILED_OURS, [ROOT / ".compiled", ROOT]))
-        ]
+        ours = {
+            "name": OURS,
+            "command": shlex.join(_command(_config(folder), "PORT")).replace("PORT", "{port}"),
+            "env": {"PYTHONPATH": str(ROOT)},
+            "base_url": "http://127.0.0.1:{port}",
+            "headers": ["x-session-id: {session}"],
+            "ready": "/ready",
+        }
         targets = yaml.safe_load((harness / "targets.yaml").read_text())
-        (folder / "targets.yaml").write_text(yaml.safe_dump([*targets, *ours]))
+        (folder / "targets.yaml").write_text(yaml.safe_dump([*targets, ours]))
         command = [
             *(str(harness / "venvs/bench/bin/python"), "bench.py", "--targets", str(folder / "targets.yaml")),
             *("--only", only, "--scenarios", SCENARIOS, "--reps", str(repetitions), "--out", str(folder / "results")),
             *("--ports", *map(str, UPSTREAM_PORTS)),
         ]
-        subprocess.run([ROOT / "scripts/compile.sh"], check=True)
         subprocess.run(command, cwd=harness, check=True)
         runs: Runs = json.loads((folder / "results.json").read_text())["runs"]
         return runs
@@ -194,7 +192,7 @@ def hold_streams(harness: Path, streams: int, seconds: int) -> Mapping[str, Any]
     mock_url = f"http://127.0.0.1:{UPSTREAM_PORTS[0]}"
     with TemporaryDirectory() as name:
         mock = [python, "mock_upstream.py", "--port", *map(str, UPSTREAM_PORTS)]
-        with _process(mock, harness), _process(_command(_config(Path(name)), str(PORT)), ROOT) as gateway:
+        with _process(mock, harness), _process(_command(_config(Path(name), streams), str(PORT)), ROOT) as gateway:
             url = f"http://127.0.0.1:{PORT}"
             _until_ready(f"{url}/ready")
             httpx.get(f"{mock_url}/_ctl?delay_ms={1000 * CHUNK_S:.0f}")

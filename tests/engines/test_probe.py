@@ -4,7 +4,7 @@ import pytest
 
 from agentserve.engines.base import EngineError
 from agentserve.engines.http import HttpLeg
-from agentserve.engines.probe import FALLBACK_CONTEXTS, FALLBACK_MODEL_LEN, Known, probe
+from agentserve.engines.probe import FALLBACK_CONTEXTS, FALLBACK_MODEL_LEN, FALLBACK_SEQS, Known, probe
 from scheduler.types import EngineId, EngineSpec
 from tests.engines.mock_engine import METRICS, MockEngine, serve
 
@@ -39,6 +39,21 @@ async def test_a_plugin_of_before_scores_no_tails() -> None:
     mock.pages["/agentserve/v1/plugin"] = '{"plugin": "agentserve", "version": "0.1.0"}'
     spec, _ = await probed(mock, Known("m"))
     assert (spec.retention, spec.tail_scoring) == (True, False)
+
+
+async def test_how_many_calls_run_at_once_is_told_by_the_operator_or_the_plugin_or_assumed() -> None:
+    told = MockEngine(
+        pages=MockEngine().pages | {"/agentserve/v1/plugin": '{"plugin": "agentserve", "max_num_seqs": 1024}'}
+    )
+    specs = [
+        (await probed(mock, known))[0]
+        for mock, known in (
+            (told, Known("m", max_num_seqs=64)),
+            (told, Known("m")),
+            (MockEngine(), Known("m")),
+        )
+    ]
+    assert [spec.max_num_seqs for spec in specs] == [64, 1024, FALLBACK_SEQS]
 
 
 async def test_stock_vllm_is_a_smaller_set_and_says_what_it_lacks() -> None:

@@ -22,6 +22,7 @@ class Host:
     total_blocks: int = 12
     block_size: int = 32
     guard: bool = True
+    max_num_running_reqs: int = 64
     ignored: int = 2
 
 
@@ -80,6 +81,7 @@ def test_an_order_is_carried_out_and_answered_with_reports_and_numbers() -> None
         "block_size": 32,
         "counters": {"applied": 1, "hit": 0, "expired": 0, "broken": 0, "lost": 1, "released": 0, "ignored": 2},
         "guard": True,
+        "max_num_seqs": 64,
     }
 
 

@@ -25,6 +25,7 @@ STATUS = {
     "block_size": 32,
     "counters": {"applied": 5, "hit": 3, "expired": 1, "broken": 1, "lost": 0, "released": 2, "ignored": 4},
     "guard": True,
+    "max_num_seqs": 64,
 }
 
 
@@ -103,6 +104,7 @@ async def test_the_plugin_says_what_it_is(http: httpx.AsyncClient, monkeypatch: 
         "version": version("agentserve"),
         "vllm": "0.32.0",
         "guard": True,
+        "max_num_seqs": 64,
         "tail_scoring": True,
     }
 

@@ -158,7 +158,8 @@ async def test_the_engine_describes_the_plugin_and_its_numbers(agent: Agent) -> 
     plugin = (await agent.http.get("/agentserve/v1/plugin")).json()
     assert plugin["plugin"] == "agentserve"
     assert plugin["guard"] is True
-    assert set(plugin) == {"plugin", "version", "vllm", "guard", "tail_scoring"}
+    assert set(plugin) == {"plugin", "version", "vllm", "guard", "max_num_seqs", "tail_scoring"}
+    assert plugin["max_num_seqs"] > 0
     page = (await agent.http.get("/agentserve/v1/metrics")).text
     assert f"agentserve_total_blocks {KV_BLOCKS - 1}.0" in page.splitlines()
     assert 'agentserve_pins_total{outcome="applied"}' in page

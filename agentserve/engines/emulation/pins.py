@@ -31,10 +31,9 @@ class PinRoutes:
 
     async def _plugin(self, request: Request) -> Response:
         own = version("agentserve")
-        guard = self._engine.config.guard
-        return JSONResponse(
-            {"plugin": "agentserve", "version": own, "vllm": "emulated", "guard": guard, "tail_scoring": True}
-        )
+        config = self._engine.config
+        told = {"guard": config.guard, "max_num_seqs": config.max_num_seqs, "tail_scoring": True}
+        return JSONResponse({"plugin": "agentserve", "version": own, "vllm": "emulated", **told})
 
     async def _get_pins(self, request: Request) -> Response:
         since = request.query_params.get("since")
