@@ -1,4 +1,8 @@
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 pytest_plugins = ["tests.engine_fixture", "tests.gateway_fixture", "tests.redis_fixture"]
 

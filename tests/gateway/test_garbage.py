@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentserve.gateway.chain import Chain
@@ -128,7 +128,7 @@ PLAIN = st.recursive(
 BODIES = st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=8), PLAIN, max_size=8)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=300)
+@settings(max_examples=300)
 @given(st.sampled_from(sorted(PROTOCOLS)), BODIES, st.dictionaries(st.sampled_from(HEADERS), st.binary(max_size=40)))
 def test_whatever_comes_is_a_call_of_somebody_or_an_error(path: str, body: Fields, said: dict[str, bytes]) -> None:
     registrar = Registrar(Chain(), 1000)

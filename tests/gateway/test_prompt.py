@@ -1,6 +1,6 @@
 import json
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentserve.gateway.prompt import MAX_MARKS, PLAIN_STEP, Prompt, in_pieces
@@ -14,7 +14,6 @@ def read(path: str, **fields: object) -> Prompt:
     return parse_request(path, json.dumps({"model": "m", **fields}).encode()).prompt
 
 
-@settings(deadline=None)
 @given(messages, messages, messages)
 def test_chats_share_marks_exactly_as_far_as_they_share_messages(
     common: list[object], one: list[object], other: list[object]
@@ -27,7 +26,6 @@ def test_chats_share_marks_exactly_as_far_as_they_share_messages(
     assert first.end.size == sum(len(json.dumps(message)) for message in common + one)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=3000), st.integers(0, 3000))
 def test_plain_prompts_share_the_marks_of_their_common_steps(text: str, cut: int) -> None:
     whole, start = read(COMPLETIONS, prompt=text), read(COMPLETIONS, prompt=text[:cut])

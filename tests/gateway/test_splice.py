@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentserve.gateway.splice import BadJsonError, Body, Edit
@@ -33,14 +33,12 @@ def encodable(text: str) -> bool:
     return True
 
 
-@settings(deadline=None)
 @given(objects().filter(lambda item: encodable(item[0])))
 def test_fields_are_what_the_parser_of_everyone_reads(item: tuple[str, list[tuple[str, object]]]) -> None:
     text, _ = item
     assert Body(text.encode()).fields == json.loads(text)
 
 
-@settings(deadline=None)
 @given(
     objects().filter(lambda item: encodable(item[0])),
     st.dictionaries(names, st.none() | st.integers() | st.text(), max_size=3),

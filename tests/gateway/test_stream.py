@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentserve.gateway.answer import Answer, BadAnswerError
@@ -38,7 +38,6 @@ def read(stream: bytes, sizes: list[int], wants_usage: bool = False) -> tuple[by
     return out, reader
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 60), max_size=30))
 def test_a_stream_is_read_the_same_however_it_is_cut(sizes: list[int]) -> None:
     out, reader = read(STREAM, sizes)

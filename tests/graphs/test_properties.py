@@ -116,7 +116,7 @@ class Script:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_books_agree_after_every_event_and_all_of_it_ends(data: st.DataObject) -> None:
     script = Script(data)
     for _ in range(data.draw(st.integers(1, 25))):

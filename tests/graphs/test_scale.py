@@ -15,7 +15,7 @@ COUNT = 10_000
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 def test_the_books_of_ten_thousand_nodes_agree_after_failures_edits_and_cancellations(seed: int) -> None:
     async def play() -> None:
         graph = random_graph(COUNT, seed, failing=0.05)

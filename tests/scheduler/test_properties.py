@@ -174,7 +174,7 @@ def test_the_books_close_whatever_happens(preset: str) -> None:
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much]
     run_state_machine_as_test(
         Machine,
-        settings=settings(max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=checks),
+        settings=settings(max_examples=150, stateful_step_count=40, suppress_health_check=checks),
     )
 
 

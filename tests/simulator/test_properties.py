@@ -130,7 +130,7 @@ def ended(drive: Drive) -> list[str]:
     return [output.request for _, output in drive.outputs if output.finished]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(configs, operations)
 def test_nothing_is_lost(config: EngineConfig, script: list[Operation]) -> None:
     drive, added, aborted, _ = play(config, script)
@@ -145,7 +145,7 @@ def test_nothing_is_lost(config: EngineConfig, script: list[Operation]) -> None:
     assert drive.engine.retention.protected_blocks == 0, "all pins have ended"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(configs, operations)
 def test_a_step_keeps_to_its_limits_and_takes_time(config: EngineConfig, script: list[Operation]) -> None:
     drive, _, _, works = play(config, script)
@@ -159,7 +159,7 @@ def test_a_step_keeps_to_its_limits_and_takes_time(config: EngineConfig, script:
         assert all(later - earlier > 0.999 for earlier, later in pairwise(mine))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(configs, operations)
 def test_the_same_script_gives_the_same_run(config: EngineConfig, script: list[Operation]) -> None:
     first, second = play(config, script).drive, play(config, script).drive

@@ -244,7 +244,7 @@ def told(course: Course, *, doubling: bool) -> list[tuple[float, Output]]:
     return found
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(configs, operations)
 def test_runs_of_blocks_change_nothing(config: EngineConfig, script: list[Operation]) -> None:
     steps = Drive(ReferenceEngine(config, PROFILE)).play(script)
@@ -252,7 +252,7 @@ def test_runs_of_blocks_change_nothing(config: EngineConfig, script: list[Operat
     assert Drive(Engine(config, PROFILE)).play(script) == steps
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 @given(configs, operations, footprints, st.booleans())
 def test_runs_change_nothing_where_blocks_share_memory(
     config: EngineConfig, script: list[Operation], footprint: Footprint, doubling: bool
@@ -265,7 +265,7 @@ def test_runs_change_nothing_where_blocks_share_memory(
     assert runs == steps
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(configs, operations, footprints)
 def test_no_block_is_lost_where_blocks_share_memory(
     config: EngineConfig, script: list[Operation], footprint: Footprint
@@ -275,7 +275,7 @@ def test_no_block_is_lost_where_blocks_share_memory(
     assert engine.free_blocks == config.num_blocks
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(configs, operations)
 def test_runs_of_steps_change_nothing(config: EngineConfig, script: list[Operation]) -> None:
     runs = Drive(Engine(config, PROFILE), doubling=True).play(script)

@@ -67,7 +67,7 @@ def programs(draw: st.DrawFn) -> list[Program]:
     return [one for root in roots for one in (root, *(child for child in made if child.parent == root.id))]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(programs(), st.sampled_from(sorted(PRESETS)), st.integers(1, 3))
 def test_every_program_completes_and_the_books_are_empty_afterwards(
     workload: list[Program], preset: str, engines: int

@@ -63,7 +63,7 @@ def step(world: World, rng: random.Random) -> None:
             world.up("a")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     preset=st.sampled_from(sorted(PRESETS)), seed=st.integers(0, 2**32), steps=st.integers(1, 40), part=st.floats(0, 1)
 )
