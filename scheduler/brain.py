@@ -399,7 +399,8 @@ class Brain:
         decoded = self._view.now - call.first_token
         if usage.output > 1 and decoded > 0 and call.id in engine.running:
             step = self._view.steps(engine).decode(len(engine.running), engine.account.occupied)
-            learned.stragglers.add(engine.id, decoded / (usage.output - 1) / step, self._view.now)
+            if step:  # whole answers may have told that tokens cost nothing, which says nothing of an engine
+                learned.stragglers.add(engine.id, decoded / (usage.output - 1) / step, self._view.now)
         if usage.cached is None:
             return
         rate = learned.prefill_rate(engine.id, engine.spec.prefill_tokens_per_s)

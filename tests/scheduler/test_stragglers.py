@@ -99,3 +99,18 @@ def places(*, stragglers: bool) -> list[str]:
 def test_a_straggler_gets_nothing_while_its_equal_is_idle() -> None:
     assert set(places(stragglers=False)) == {"bad"}, "the first of equals"
     assert set(places(stragglers=True)) == {"good"}
+
+
+def test_an_engine_whose_whole_answers_tell_that_tokens_cost_nothing_is_not_judged() -> None:
+    world = World(STEADY, {"a": spec(100_000)})
+    for prompt, output in ((100, 90), (200, 80), (300, 70), (400, 60), (500, 50), (600, 40), (700, 30)):
+        call = world.call(f"whole{prompt}", final=True)
+        world.running.pop(call)
+        world.feed(CallSent(world.now, call))
+        world.later(prompt / 100)
+        world.feed(CallFinished(world.now, call, Usage(prompt, output, 0)))
+    steps = world.brain.learned.paces[A].steps
+    assert steps is not None
+    assert steps.decode(1, 1000) == 0
+    answer(world, "streamed")
+    assert not world.brain.learned.stragglers.ratios
