@@ -30,7 +30,7 @@ check: setup ## formatting, lint, types, layers
 
 test: check ## all checks and all tests, with a real engine
 	@scripts/browser.sh
-	$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadgroup
+	$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadscope
 
 coverage: check ## the same, with the lines and branches that no test reaches (takes about twice as long)
 	@scripts/browser.sh

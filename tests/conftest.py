@@ -1,5 +1,12 @@
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
@@ -7,9 +14,18 @@ settings.load_profile("untimed")
 pytest_plugins = ["tests.engine_fixture", "tests.gateway_fixture", "tests.redis_fixture"]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Says what has to run in one process when two share the tests: all that use the engine, and otherwise each file."""
-    for item in items:
-        group = "engine" if item.get_closest_marker("engine") else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+class Together(LoadScopeScheduling):
+    """What one of two processes runs whole: a file, and all files that use the engine."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid.partition("::")[0])
+
+
+@cache
+def _group(file: str) -> str:
+    return "engine" if "mark.engine" in Path(file).read_text() else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
+    """How tests are shared by two processes."""
+    return Together(config, log)
