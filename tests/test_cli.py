@@ -115,7 +115,7 @@ def test_a_wrong_file_ends_with_code_2_and_one_message(command: tuple[str, ...],
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
         f"error: {file}: pools[0].engines[1].lunch: unknown key; did you mean 'launch'? "
-        "(valid: name, url, launch, emulated, kv_tokens, priority)\n"
+        "(valid: name, url, launch, emulated, kv_tokens, priority, max_num_seqs)\n"
     )
 
 
