@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 from starlette.types import Send
 
@@ -91,9 +92,10 @@ def too_long(tokens: int, limit: int) -> ApiError:
     return ApiError(400, message, code="context_length_exceeded")
 
 
-def no_engine(model: str) -> ApiError:
-    """The error for a model that nobody serves now."""
-    return ApiError(503, f"no engine of model {model!r} is up; try again in a while", code="no_engine")
+def no_engine(model: str, engines: Collection[str] = ()) -> ApiError:
+    """The error for a model that none of its `engines` serves now."""
+    named = f" ({', '.join(engines)})" if engines else ""
+    return ApiError(503, f"no engine of model {model!r} is up{named}; try again in a while", code="no_engine")
 
 
 def too_many_retries(failure: str) -> ApiError:

@@ -16,6 +16,7 @@ from agentserve.gateway.errors import (
     METHOD_NOT_ALLOWED,
     ApiError,
     ClientGoneError,
+    no_engine,
     too_large,
     too_long,
     unknown_model,
@@ -116,8 +117,7 @@ class Inference:
         pool = self._pools[request.model]
         specs = [self._driver.specs[name] for name in pool if name in self._driver.engines]
         if not specs:
-            message = f"no engine of model {request.model!r} is up ({', '.join(pool)}); try again in a while"
-            raise ApiError(503, message, code="no_engine")
+            raise no_engine(request.model, pool)
         least = request.prompt.end.size // LONGEST_TOKEN if request.prompt.tokens is None else request.prompt.tokens
         longest = max(spec.max_model_len for spec in specs)
         if least >= longest:

@@ -30,7 +30,6 @@ from agentserve.gateway.protocols import protocol_of
 from agentserve.gateway.protocols.anthropic_messages import Messages
 from agentserve.gateway.request import model_of, parse_body
 from agentserve.gateway.splice import Body, Edit
-from agentserve.gateway.tenants.steering import DROPPED
 from agentserve.gateway.tenants.tenant import Passage
 from agentserve.gateway.upstream import forwarded, salted
 from scheduler.events import FailureReason
@@ -94,7 +93,7 @@ class Passthrough:
 
     async def _first_answer(self, path: str, headers: Headers, body: Body, passage: Passage) -> WholeAnswer:
         """Raises `ApiError` if no engine of the model answers."""
-        content = body.edited(Edit(salted(body, passage) if path in SALTED else {}, drop=DROPPED - passage.allow))
+        content = body.edited(Edit(salted(body, passage) if path in SALTED else {}, drop=passage.dropped))
         sent = forwarded(headers, passage, Messages.versions if path.startswith(Messages.path) else ())
         retries, failure = self._driver.retries, ""
         for failures, engine in enumerate(self._engines(self._model(body))):

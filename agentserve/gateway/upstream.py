@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from agentserve.gateway.ids import Headers
 from agentserve.gateway.request import Request
 from agentserve.gateway.splice import Body, Edit, NewValue
-from agentserve.gateway.tenants.steering import CONTROL_HEADERS, DROPPED
+from agentserve.gateway.tenants.steering import CONTROL_HEADERS
 from agentserve.gateway.tenants.tenant import SALTS, Passage
 from scheduler.actions import Dispatch
 from scheduler.types import EngineSpec, ProgramKey
@@ -37,7 +37,7 @@ def engine_body(request: Request, program: ProgramKey, dispatch: Dispatch, spec:
     put |= salted(request.body, passage)
     if request.stream and request.protocol.usage_option:
         put["stream_options"] = Edit({"include_usage": True})
-    return request.body.edited(Edit(put, drop=DROPPED - allow))
+    return request.body.edited(Edit(put, drop=passage.dropped))
 
 
 def engine_headers(
@@ -75,4 +75,4 @@ def _not_for_engines(body: Body, passage: Passage) -> frozenset[str]:
     arguments = body.fields.get("vllm_xargs")
     names = arguments if isinstance(arguments, dict) and not passage.own else ()
     ours = (name for name in names if name.startswith(OURS))
-    return frozenset({"agentic_context", *(DROPPED - passage.allow), *ours})
+    return frozenset({"agentic_context", *passage.dropped, *ours})

@@ -11,6 +11,7 @@ from agentserve.gateway.tenants.buckets import Bucket, Budget
 from agentserve.gateway.tenants.line import WaitingLine
 from agentserve.gateway.tenants.names import Names
 from agentserve.gateway.tenants.section import TenantSection
+from agentserve.gateway.tenants.steering import DROPPED
 from scheduler.types import Seconds, TenantId, Tokens
 
 SALTS = "agentserve:"
@@ -30,6 +31,11 @@ class Passage:
     """Its `Authorization` is for the engine, because the gateway asks for no key."""
     own: bool = False
     """The request is the gateway's, not a client's: what it tells our plugin passes."""
+
+    @property
+    def dropped(self) -> frozenset[str]:
+        """Fields of a body that do not pass."""
+        return DROPPED - self.allow
 
 
 class Tenant:

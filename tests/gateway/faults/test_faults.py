@@ -48,13 +48,18 @@ async def test_after_the_first_byte_the_failure_is_told_and_nothing_is_tried_aga
         await until_idle(w.brain)
 
 
-async def test_an_engine_that_pauses_too_long_within_its_answer_is_given_up(name: str) -> None:
+@pytest.mark.parametrize(
+    ("limits", "said"), [({"idle": 0.05}, "paused for too long"), ({"total": 0.3}, "limits.total")]
+)
+async def test_an_answer_that_pauses_or_lasts_too_long_ends_with_the_protocols_error_event(
+    name: str, limits: dict[str, float], said: str
+) -> None:
     spoken = SPOKEN[name]
-    async with world(limits={"idle": 0.05}) as w:
+    async with world(limits=limits) as w:
         reply = FakeReply([*spoken.stream[:2], asyncio.Event()])
         w.engine.script.append(reply)
         answer = await w.client.post(spoken.path, json=streamed(spoken))
-        assert "paused for too long" in last_error(spoken, answer.content)
+        assert said in last_error(spoken, answer.content)
         assert reply.closed.is_set()
         await until_idle(w.brain)
 
@@ -67,17 +72,6 @@ async def test_a_call_that_takes_too_long_in_all_is_ended_with_504(name: str) ->
         assert answer.status_code == 504
         assert "limits.total" in spoken.error(answer.json())
         await within(w.engine.left)
-        await until_idle(w.brain)
-
-
-async def test_a_stream_that_takes_too_long_in_all_ends_with_the_protocols_error_event(name: str) -> None:
-    spoken = SPOKEN[name]
-    async with world(limits={"total": 0.3}) as w:
-        reply = FakeReply([*spoken.stream[:2], asyncio.Event()])
-        w.engine.script.append(reply)
-        answer = await w.client.post(spoken.path, json=streamed(spoken))
-        assert "limits.total" in last_error(spoken, answer.content)
-        assert reply.closed.is_set()
         await until_idle(w.brain)
 
 
