@@ -109,7 +109,9 @@ def markdown(report: dict[str, object]) -> str:
         f"| takeover rate, pooled | {rate['asked']:.2f} +- 0.05 | {_cell(rate['found'])} |",
     ]
     bound = found["busier model of barrier"]
-    lines.append(f"| time to answer, {BARRIER} / the same work if its busier model never waited | - | at most {bound:.2f}x |")
+    lines.append(
+        f"| time to answer, {BARRIER} / the same work if its busier model never waited | - | at most {bound:.2f}x |"
+    )
     wanted = {f"{BARRIER} / {FREE}": "1.2x", f"{BARRIER} / {OURS}": "1.8x", f"{BEST} / {OURS}": "published: 5.4x-14.5x"}
     for name, ratio in found["time to answer"].items():
         lines.append(f"| time to answer, {name} | {wanted.get(name, '-')} | {_ratio_cell(ratio)} |")
