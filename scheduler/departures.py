@@ -27,11 +27,11 @@ class Leaver:
     returns_in: Seconds
 
 
-def by_least_loss(leavers: Iterable[Leaver], queue: Seconds = 0.0) -> list[Leaver]:
-    """The leavers in the order in which they should move, where `queue` seconds pass before the first can."""
+def by_least_loss(leavers: Iterable[Leaver]) -> list[Leaver]:
+    """The leavers in the order in which they should move."""
     taken: list[Leaver] = []
     late: list[Leaver] = []
-    end = queue
+    end = 0.0
     for leaver in sorted(leavers, key=lambda each: (each.returns_in, each.takes, each.program)):
         taken.append(leaver)
         end += leaver.takes

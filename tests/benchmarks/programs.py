@@ -213,14 +213,19 @@ async def replay_all(engines: Engines, workload: Workload, kept: Run, options: a
 
 
 async def begin(engines: Engines, workload: Workload, options: argparse.Namespace) -> Run:
-    """Measures L."""
-    rates = []
-    for turn in range(options.saturations):
-        async with engines.side(STOCK) as side:
-            rates.append(await saturated_rate(side, workload, 1000 + turn))
+    """Measures L, unless it is given."""
+    rates = [options.rate] if options.rate else await saturated(engines, workload, options.saturations)
     say(f"L = {average(rates):.4f} programs/s, from {[round(rate, 4) for rate in rates]}")
     command = shlex.join(["python", "-m", "tests.benchmarks.programs", *sys.argv[1:]])
     return Run(command, average(rates), rates, options.programs)
+
+
+async def saturated(engines: Engines, workload: Workload, turns: int) -> list[float]:
+    rates = []
+    for turn in range(turns):
+        async with engines.side(STOCK) as side:
+            rates.append(await saturated_rate(side, workload, 1000 + turn))
+    return rates
 
 
 def rotated(names: Sequence[str], turn: int) -> list[str]:
@@ -415,6 +420,7 @@ def main() -> None:
     parser.add_argument("--programs", type=int, default=16)
     parser.add_argument("--low-programs", type=int, default=16, help="the first so many of them at low load")
     parser.add_argument("--saturations", type=int, default=2, help="runs that measure L")
+    parser.add_argument("--rate", type=float, help="L in programs a second, where it is known, instead of measuring it")
     options = parser.parse_args()
     if options.report:
         say(report(Run.load(options.report)))

@@ -18,9 +18,9 @@ def leaver(name: str, takes: float, returns_in: float) -> Leaver:
     return Leaver(key(name), takes, returns_in)
 
 
-def late(order: list[Leaver], queue: float = 0.0) -> int:
+def late(order: list[Leaver]) -> int:
     """How many return before their contexts are there."""
-    count, now = 0, queue
+    count, now = 0, 0.0
     for each in order:
         now += each.takes
         count += now > each.returns_in
@@ -44,21 +44,15 @@ def test_one_that_is_late_anyhow_costs_the_others_nothing() -> None:
     assert names(by_least_loss([leaver("back", 3, 1), leaver("p", 2, 2)])) == ["p", "back"]
 
 
-def test_the_queue_there_counts() -> None:
-    leavers = [leaver("p", 1, 2), leaver("q", 1, 4)]
-    assert names(by_least_loss(leavers)) == ["p", "q"]
-    assert names(by_least_loss(leavers, queue=2)) == ["q", "p"], "p is late, whatever is done"
-
-
 TIMES = st.integers(1, 9).map(float)
 
 
-@given(st.lists(st.tuples(TIMES, TIMES), max_size=5), st.integers(0, 3))
-def test_no_order_has_fewer_late_ones(jobs: list[tuple[float, float]], queue: int) -> None:
+@given(st.lists(st.tuples(TIMES, TIMES), max_size=5))
+def test_no_order_has_fewer_late_ones(jobs: list[tuple[float, float]]) -> None:
     leavers = [leaver(f"p{index}", takes, due) for index, (takes, due) in enumerate(jobs)]
-    found = by_least_loss(leavers, queue)
+    found = by_least_loss(leavers)
     assert sorted(names(found)) == sorted(names(leavers)), "each moves once"
-    assert late(found, queue) == min(late(list(order), queue) for order in permutations(leavers))
+    assert late(found) == min(late(list(order)) for order in permutations(leavers))
 
 
 def leaving(world: World, engine: str) -> list[Prewarm]:
