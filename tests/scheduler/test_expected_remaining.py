@@ -28,12 +28,19 @@ def test_the_program_with_the_least_to_do_goes_first() -> None:
     assert agent in run.waiting
 
 
-def test_a_program_near_its_end_has_less_to_do_than_a_new_one() -> None:
+def test_a_program_that_goes_on_longer_than_others_keeps_its_place() -> None:
+    """Those of its workflow that go on are not overtaken, by newcomers of the same, though more may be left of them."""
     run = world()
-    for turn in range(1, 4):
+    for number in range(4):
+        for turn in range(1, 21):
+            call = run.call(f"long{number}", workflow="agent", turns=turn, final=turn == 20)
+            run.later(10.0)
+            run.finish(call)
+    for turn in range(1, 6):
         run.finish(run.call("old", workflow="agent", turns=turn))
+        run.later(1.0)
     running = run.call("one", tokens=900, final=True)
-    new, old = run.call("new", tokens=900, workflow="agent"), run.call("old", tokens=900, workflow="agent", turns=4)
+    new, old = run.call("new", tokens=900, workflow="agent"), run.call("old", tokens=900, workflow="agent", turns=6)
     run.finish(running)
     assert old in run.running
     assert new in run.waiting
