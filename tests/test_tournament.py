@@ -114,6 +114,10 @@ def test_the_bound_is_the_best_of_all_on_the_seeds_that_oracles_have_played() ->
     assert Table(scores(cell, {OURS: [8], "vllm": [10]})).bound(cell) == {}
 
 
+def test_ours_without_a_rival_makes_no_table() -> None:
+    assert "mix" not in report(scores(Cell("mix", "one", 1.0), {OURS: [8]}))
+
+
 def test_results_are_kept_line_by_line_and_read_again(tmp_path: Path) -> None:
     cell = Cell("mix", "one", 1.0)
     kept = Results(tmp_path / "r.jsonl")

@@ -40,8 +40,9 @@ class Table:
 
     @property
     def cells(self) -> list[Cell]:
-        """Those of the tournament proper that ours has played."""
-        return [cell for cell, by in self.played.items() if OURS in by and cell.workload not in ROBUSTNESS]
+        """Those of the tournament proper that ours and a rival have played."""
+        proper = (cell for cell in self.played if cell.workload not in ROBUSTNESS)
+        return [cell for cell in proper if OURS in self.played[cell] and self.rivals(cell)]
 
     def rivals(self, cell: Cell) -> list[str]:
         """Who has played there against ours."""
