@@ -389,12 +389,15 @@ class Brain:
         if call.prompt_bytes:
             program.tokens_per_byte = usage.prompt / call.prompt_bytes
             learned.tokens_per_byte.add(program.tokens_per_byte)
-        learned.workflow(program.key.tenant, program.workflow).output.add(usage.output)
+        stats, took = learned.workflow(program.key.tenant, program.workflow), self._view.now - call.dispatched
+        stats.output.add(usage.output)
+        stats.call_work.add(took)
+        program.work += took
         if call.stage:
             self._learn_stage(call, usage, engine)
         if call.first_token is None:
             prefilled = usage.prompt - (usage.cached or 0) + call.prefill_ahead
-            learned.pace(engine.id).add(prefilled, usage.output, self._view.now - call.dispatched)
+            learned.pace(engine.id).add(prefilled, usage.output, took)
             return
         decoded = self._view.now - call.first_token
         if usage.output > 1 and decoded > 0 and call.id in engine.running:

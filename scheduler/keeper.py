@@ -113,6 +113,7 @@ class Keeper:
             stats = learned.workflow(program.key.tenant, program.workflow)
             stats.peak.add(program.peak)
             stats.calls.add(program.served)
+            learned.took(stats, program.work)
             learned.turns.add_program(program.served)
             self._learn_stages(program)
         del self._desk.books.programs[program.key]

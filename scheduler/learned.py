@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
@@ -22,6 +22,11 @@ DELAY_WINDOW = 200
 
 MOST_NAMES = 4096
 """Workflows, and stages, that are remembered. Clients name them: of more, the half that fewest calls were answered of goes."""
+
+WORK_MEMORY = 500
+"""Samples that mean seconds remember: with heavy tails, the mean of few says little."""
+WORK_STEP = 0.1
+"""By which share a mean changes before it counts anew: then those that wait find their places anew."""
 
 RETURNS = (0.75, 4)
 """What is believed of a workflow's chance of return at first, and how many programs that belief counts for."""
@@ -43,10 +48,35 @@ class WorkflowStats:
     """Share of programs that come back after their first call, and go on with its history."""
     further: Average = field(default_factory=lambda: Average(*RETURNS))
     """Share of later calls after which they do."""
+    call_work: Average = field(default_factory=lambda: Average(0.0, memory=WORK_MEMORY))
+    """Seconds that an engine takes for a call."""
+    work: Average = field(default_factory=lambda: Average(0.0, memory=WORK_MEMORY))
+    """Seconds that engines take for a program in all."""
+    expected_work: Seconds = field(init=False, default=0.0)
+    """The latter as it counts: it follows the mean in steps, so that all that wait are placed by the same one."""
 
     def returns(self, served: int) -> Average:
         """The chance that a program with `served` answered calls comes back, and has a use for its KV."""
         return self.second if served <= 1 else self.further
+
+    def to_json(self) -> list[list[float]]:
+        """Plain JSON values."""
+        averages = (self.peak, self.output, self.calls, self.second, self.further, self.call_work, self.work)
+        return [plain(average) for average in averages]
+
+    @classmethod
+    def from_json(cls, averages: Sequence[object]) -> WorkflowStats:
+        """The inverse of `to_json`. States of older versions have no seconds.
+
+        Raises:
+            TypeError: an average is no list of numbers.
+            ValueError: it has not two of them.
+        """
+        stats = cls(*(read_average(item) for item in averages[:5]))
+        if len(averages) > 5:
+            call_work, work = (read_average(item, memory=WORK_MEMORY) for item in averages[5:])
+            stats.call_work, stats.work, stats.expected_work = call_work, work, work.value
+        return stats
 
 
 @dataclass(slots=True)
@@ -105,6 +135,15 @@ class Learned:
     eviction_delays: deque[Seconds] = field(default_factory=lambda: deque(maxlen=DELAY_WINDOW))
     newcomer: Average = field(default_factory=lambda: Average(0.0, memory=100))
     """Tokens that a new program is expected to hold on average: what its first call does, and half of what comes after."""
+    steps: int = 0
+    """How many steps the expected works of workflows have made."""
+
+    def took(self, stats: WorkflowStats, seconds: Seconds) -> None:
+        """A program of that workflow took the engines so long in all."""
+        stats.work.add(seconds)
+        if abs(stats.work.value - stats.expected_work) > WORK_STEP * stats.expected_work:
+            stats.expected_work = stats.work.value
+            self.steps += 1
 
     def workflow(self, tenant: str, workflow: str) -> WorkflowStats:
         """The statistics of a workflow, made on first use."""
@@ -153,16 +192,7 @@ class Learned:
         turns = self.turns
         return {
             "gaps": self.gaps.to_json(),
-            "workflows": [
-                [
-                    *key,
-                    *(
-                        plain(average)
-                        for average in (stats.peak, stats.output, stats.calls, stats.second, stats.further)
-                    ),
-                ]
-                for key, stats in self.workflows.items()
-            ],
+            "workflows": [[*key, *stats.to_json()] for key, stats in self.workflows.items()],
             "stages": [[*key, stats.to_json()] for key, stats in self.stages.items()],
             "tokens_per_byte": plain(self.tokens_per_byte),
             "prefill_rates": {engine: plain(rate) for engine, rate in self.prefill_rates.items()},
@@ -191,7 +221,7 @@ class Learned:
         learned = cls(gaps=GapModel.from_json(cast("SavedGaps", state["gaps"])))
         for row in _rows(state["workflows"]):
             tenant, workflow, *averages = row
-            learned.workflows[str(tenant), str(workflow)] = WorkflowStats(*(read_average(item) for item in averages))
+            learned.workflows[str(tenant), str(workflow)] = WorkflowStats.from_json(averages)
         for tenant, workflow, stage, stats in _rows(state.get("stages", [])):  # states of older versions have none
             learned.stages[TenantId(str(tenant)), str(workflow), str(stage)] = StageStats.from_json(stats)
         learned.tokens_per_byte = read_average(state["tokens_per_byte"])

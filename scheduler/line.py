@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 
 from scheduler.fairness.base import Fairness
-from scheduler.order.base import Order
+from scheduler.order.base import Moves, Order
 from scheduler.registry import Policies
 from scheduler.state import Call
 from scheduler.types import TenantId
@@ -26,6 +26,7 @@ class Line:
 
     def __init__(self) -> None:
         self._calls: list[Call] = []
+        self._steps = 0
 
     def __iter__(self) -> Iterator[Call]:
         """From the head, over the line as it is now; calls may leave meanwhile."""
@@ -37,10 +38,12 @@ class Line:
     @staticmethod
     def moves(policies: Policies) -> bool:
         """Whether places change with time."""
-        return policies.order.moving or policies.fairness.moving
+        return policies.order.moves is Moves.ALWAYS or policies.fairness.moving
 
     def walk(self, policies: Policies, view: View) -> Iterable[Call]:
         """From the head, in the order of now; calls may leave meanwhile."""
+        if policies.order.moves is Moves.IN_STEPS and self._steps != view.learned.steps:
+            self.reorder(policies, view)
         if policies.fairness.moving:
             return self._in_turns(policies, view)
         return _ordered(self._calls, policies.order, view)
@@ -61,7 +64,7 @@ class Line:
 
     def join(self, call: Call, policies: Policies, view: View) -> None:
         """Puts a call in its place."""
-        order = 0.0 if policies.order.moving else policies.order.key(view, call)
+        order = 0.0 if policies.order.moves is Moves.ALWAYS else policies.order.key(view, call)
         turn = 0.0 if policies.fairness.moving else policies.fairness.turn(view, call)
         tier = _tier(view, call.program.key.tenant)
         call.key = (not call.aged, tier, turn, -call.priority, order, call.sequence)
@@ -84,7 +87,8 @@ class Line:
         self.join(call, policies, view)
 
     def reorder(self, policies: Policies, view: View) -> None:
-        """Gives every call its place by other policies."""
+        """Gives every call its place anew."""
+        self._steps = view.learned.steps
         calls, self._calls = self._calls, []
         for call in calls:
             self.join(call, policies, view)
@@ -115,7 +119,7 @@ def _turn(call: Call, fairness: Fairness, view: View) -> tuple[float, ...]:
 
 def _ordered(calls: Sequence[Call], order: Order, view: View) -> tuple[Call, ...]:
     """The calls; if their keys move, those at the head by their keys of now."""
-    if not order.moving:
+    if order.moves is not Moves.ALWAYS:
         return tuple(calls)
 
     def place(call: Call) -> tuple[float, ...]:

@@ -49,6 +49,8 @@ class Program:
     """Tokens of its context at the end of its calls, and half its `growth`, as counted in its engine's `claims`."""
     peak: Tokens = 0
     served: int = 0
+    work: Seconds = 0.0
+    """Seconds that engines took for its answered calls."""
     gap_since: Seconds | None = None
     gap_tools: tuple[str, ...] = ()
     gap_number: int = 0

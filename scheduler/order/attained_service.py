@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from scheduler.listener import Listener
+from scheduler.order.base import Moves
 from scheduler.state import Call, EngineState, Program
 from scheduler.types import CallId, ProgramKey, Seconds, Usage
 from scheduler.view import View
@@ -73,7 +74,7 @@ class AttainedService(Listener):
         tokens: service is counted in tokens, prefilled and generated, not in seconds.
     """
 
-    moving: ClassVar[bool] = True
+    moves: ClassVar[Moves] = Moves.ALWAYS
 
     queues: int = 4
     first: float = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import ClassVar, Protocol, runtime_checkable
 
 from scheduler.state import Call
@@ -9,11 +10,21 @@ from scheduler.types import Seconds
 from scheduler.view import View
 
 
+class Moves(Enum):
+    """When the places of those that wait are found anew."""
+
+    NEVER = "never"
+    IN_STEPS = "in steps"
+    """When what is expected of a workflow's programs has made a step (`WorkflowStats.expected_work`)."""
+    ALWAYS = "always"
+    """Keys move with time: those at the head are asked for anew whenever something may go."""
+
+
 class Order(Protocol):
     """An order policy."""
 
-    moving: ClassVar[bool]
-    """Keys change while calls wait: those at the head are asked for anew whenever something may go."""
+    moves: ClassVar[Moves]
+    """When keys change while calls wait."""
 
     def key(self, view: View, call: Call) -> float:
         """The call's place in line, smaller first; ties go to the call that arrived first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from scheduler.order.base import Moves
 from scheduler.presets.stages import StageOrder
 from scheduler.state import Call
 from scheduler.view import View
@@ -18,7 +19,7 @@ class EarliestDeadline(StageOrder):
     its gaps left out (`scheduler.presets.stages`).
     """
 
-    moving: ClassVar[bool] = False
+    moves: ClassVar[Moves] = Moves.NEVER
 
     slo_scale: float = 5.0
 

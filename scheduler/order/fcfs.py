@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from scheduler.order.base import Moves
 from scheduler.state import Call
 from scheduler.view import View
 
@@ -13,7 +14,7 @@ from scheduler.view import View
 class Fcfs:
     """Calls in order of arrival."""
 
-    moving: ClassVar[bool] = False
+    moves: ClassVar[Moves] = Moves.NEVER
 
     def key(self, view: View, call: Call) -> float:
         return 0.0

@@ -15,6 +15,7 @@ from math import exp2
 from typing import ClassVar, NamedTuple
 
 from scheduler.listener import Listener
+from scheduler.order.base import Moves
 from scheduler.state import Call, EngineState, Program
 from scheduler.types import ProgramKey, Seconds, Usage
 from scheduler.view import View
@@ -67,7 +68,7 @@ class LeastAttained(Listener):
         output_weight: prompt tokens that an output token counts for.
     """
 
-    moving: ClassVar[bool] = True
+    moves: ClassVar[Moves] = Moves.ALWAYS
 
     service_weight: float = 0.8
     wait_weight: float = 0.2

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from scheduler.order.base import Moves
 from scheduler.presets.stages import StageOrder
 from scheduler.state import Call
 from scheduler.view import View
@@ -21,7 +22,7 @@ class LeastLaxity(StageOrder):
     when a program without deadlines is due are those of `scheduler.presets.stages`.
     """
 
-    moving: ClassVar[bool] = False
+    moves: ClassVar[Moves] = Moves.NEVER
 
     slo_scale: float = 5.0
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
+from scheduler.order.base import Moves
 from scheduler.presets.stages import StageOrder
 from scheduler.state import Call, EngineState
 from scheduler.types import CallId, Seconds
@@ -70,7 +71,7 @@ class ModifiedDueDate(StageOrder):
     the call arrives.
     """
 
-    moving: ClassVar[bool] = True
+    moves: ClassVar[Moves] = Moves.ALWAYS
 
     challenger: bool = False
     slo_scale: float = 5.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from scheduler.order.base import Moves
 from scheduler.state import Call
 from scheduler.view import View
 
@@ -20,7 +21,7 @@ class ProgramFcfs:
     waiting order is: programs with a live pin, then program first arrival).
     """
 
-    moving: ClassVar[bool] = False
+    moves: ClassVar[Moves] = Moves.NEVER
 
     pinned_first: bool = False
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from scheduler.order.base import Moves
 from scheduler.presets.stages import StageOrder
 from scheduler.state import Call
 from scheduler.types import Seconds
@@ -38,7 +39,7 @@ class Punctual(StageOrder):
         slo_scale: when programs are due whose calls have no deadline (`scheduler.presets.stages`).
     """
 
-    moving: ClassVar[bool] = False
+    moves: ClassVar[Moves] = Moves.NEVER
 
     laxity: float = 0.0
     margin: float = 0.4

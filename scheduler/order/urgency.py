@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from scheduler.order.base import Moves
 from scheduler.presets.stages import StageOrder
 from scheduler.state import Call
 from scheduler.types import Seconds
@@ -33,7 +34,7 @@ class Urgency(StageOrder):
             programs it is used up, and from then on the budget of every stage is all the time its program has left.
     """
 
-    moving: ClassVar[bool] = False
+    moves: ClassVar[Moves] = Moves.NEVER
 
     slo_scale: float = 5.0
     shared_workflow: bool = False

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from scheduler.events import HintGiven
+from scheduler.brain import Brain
+from scheduler.events import EngineUp, HintGiven, ProgramEnded
 from scheduler.policy import Choice, PolicyConfig
+from scheduler.types import EngineId
 from tests.scheduler.world import World, key, spec
 
 POLICY = PolicyConfig("test", order=Choice("expected_remaining"), admission=Choice("memory"), retention=Choice("none"))
@@ -65,3 +67,31 @@ def test_whoever_waits_is_overtaken_for_a_bounded_time_only() -> None:
     run.finish(running)
     assert agent in run.running
     assert chat in run.waiting
+
+
+def test_what_is_learned_later_puts_nobody_behind_those_who_came_after_him() -> None:
+    """Those that wait when it is learned count with it from then on, as those do that come later."""
+    run = World(POLICY, {"a": spec(kv_tokens=1024)})
+    run.finish(run.call("old", workflow="agent"))
+    run.later(1.0)
+    agent, running = run.call("agent", workflow="agent"), run.call("one", tokens=400, final=True)
+    new = run.call("new", tokens=900, workflow="agent")
+    run.later(30.0)
+    run.finish(agent)
+    run.feed(ProgramEnded(run.now, key("agent")))
+    old = run.call("old", tokens=900, workflow="agent", turns=2)
+    run.finish(running)
+    assert old in run.running
+    assert new in run.waiting
+
+
+def test_what_is_known_of_workflows_survives_a_restart() -> None:
+    saved = world().brain.learned.to_json()
+    run = World(POLICY, {})
+    run.brain = Brain(POLICY, learned=saved)
+    run.feed(EngineUp(run.now, EngineId("a"), spec(kv_tokens=1024)))
+    running = run.call("one", tokens=900, final=True)
+    agent, chat = run.call("agent", tokens=900, workflow="agent"), run.call("chat", tokens=900, workflow="chat")
+    run.finish(running)
+    assert chat in run.running
+    assert agent in run.waiting

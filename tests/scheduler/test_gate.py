@@ -11,6 +11,7 @@ import pytest
 from scheduler.admission.base import Admission, Occasion, Ruling, Verdict
 from scheduler.admission.unlimited import Unlimited
 from scheduler.listener import Listener
+from scheduler.order.base import Moves
 from scheduler.policy import Choice, PolicyConfig
 from scheduler.registry import ADMISSION, ORDER, PLACEMENT
 from scheduler.state import Call, EngineState, Program
@@ -56,7 +57,7 @@ class Warden(Unlimited, Listener):
 class Longest:
     """The longest prompt first, as long as the clock shows an even number of tens; then the shortest."""
 
-    moving: ClassVar[bool] = True
+    moves: ClassVar[Moves] = Moves.ALWAYS
 
     def key(self, view: View, call: Call) -> float:
         return call.prompt if view.now // 10 % 2 else -call.prompt

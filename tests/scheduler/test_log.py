@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import cast
 
 import pytest
 
@@ -80,6 +81,14 @@ def test_what_was_learned_is_saved_and_loaded_whole() -> None:
     learned = recorded().brain.learned
     state = json.loads(json.dumps(learned.to_json()))
     assert Learned.from_json(state).to_json() == learned.to_json()
+
+
+def test_a_state_of_before_seconds_were_learned_goes_without() -> None:
+    state = recorded().brain.learned.to_json()
+    state["workflows"] = [row[:7] for row in cast("list[list[object]]", state["workflows"])]
+    workflows = Learned.from_json(state).workflows
+    assert workflows
+    assert all(stats.work.count == stats.call_work.count == 0 for stats in workflows.values())
 
 
 def test_a_state_that_is_none_is_an_error() -> None:
