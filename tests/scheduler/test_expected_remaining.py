@@ -95,3 +95,17 @@ def test_what_is_known_of_workflows_survives_a_restart() -> None:
     run.finish(running)
     assert chat in run.running
     assert agent in run.waiting
+
+
+def test_those_that_wait_change_places_when_what_is_expected_of_them_does() -> None:
+    run = World(POLICY, {"a": spec(kv_tokens=1024)})
+    long, running = run.call("long", workflow="agent"), run.call("one", tokens=400, final=True)
+    agent = run.call("agent", tokens=900, workflow="agent")
+    run.later(1.0)
+    chat = run.call("chat", tokens=900, workflow="chat")
+    run.later(99.0)
+    run.finish(long)
+    run.feed(ProgramEnded(run.now, key("long")))
+    run.finish(running)
+    assert chat in run.running
+    assert agent in run.waiting
