@@ -95,7 +95,7 @@ class Books:
         reached = program.context
         for call in program.calls.values():
             reached = max(reached, call.reached)
-        peak = self.learned.expected_peak(program.key.tenant, program.workflow, reached)
+        peak = self.learned.expected_peak(program.key.tenant, program.kind, reached)
         self._count(program, engine, peak - reached, reached + (peak - reached) // 2)
 
     def _count(self, program: Program, engine: EngineState, growth: Tokens, claim: Tokens) -> None:

@@ -25,7 +25,7 @@ from scheduler.desk import Desk
 from scheduler.events import Event, PinOutcome
 from scheduler.gate import Gate
 from scheduler.keeper import Keeper
-from scheduler.learned import Learned
+from scheduler.learned import Learned, kind_of
 from scheduler.mover import Mover
 from scheduler.plan import Plan
 from scheduler.policy import PolicyConfig
@@ -301,7 +301,8 @@ class Brain:
         place = self._procedures.place_of(event.call) if parent is None else (parent.rank, parent.born)
         rank, born = place or (self._next_rank(), event.at)
         ratio = self.learned.tokens_per_byte.value
-        program = Program(event.program, rank, event.at, born, event.workflow, event.parent, ratio, event.at)
+        kind = kind_of(event.workflow, event.prompt_tokens or int(event.prompt_bytes * ratio))
+        program = Program(event.program, rank, event.at, born, event.workflow, kind, event.parent, ratio, event.at)
         self._books.programs[program.key] = program
         self._keeper.meet(program)
         self._expect_review()
@@ -333,13 +334,13 @@ class Brain:
             siblings=event.siblings,
             priority=event.priority,
         )
-        call.expect(self._expected_output(event))
+        call.expect(self._expected_output(event, program))
         return call
 
-    def _expected_output(self, event: events.CallArrived) -> Tokens:
+    def _expected_output(self, event: events.CallArrived, program: Program) -> Tokens:
         if event.expected_output is not None:
             return event.expected_output
-        usual = int(self.learned.workflow(event.program.tenant, event.workflow).output.value)
+        usual = int(self.learned.workflow(program.key.tenant, program.kind).output.value)
         return usual if event.max_output is None else min(usual, event.max_output)
 
     def _call_first_token(self, event: events.CallFirstToken) -> None:
@@ -389,7 +390,7 @@ class Brain:
         if call.prompt_bytes:
             program.tokens_per_byte = usage.prompt / call.prompt_bytes
             learned.tokens_per_byte.add(program.tokens_per_byte)
-        stats, took = learned.workflow(program.key.tenant, program.workflow), self._view.now - call.dispatched
+        stats, took = learned.workflow(program.key.tenant, program.kind), self._view.now - call.dispatched
         stats.output.add(usage.output)
         stats.call_work.add(took)
         program.work += took

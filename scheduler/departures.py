@@ -79,7 +79,7 @@ def awaited_in(view: View, program: Program) -> Seconds | None:
     tenant = program.key.tenant
     early = program.expected_gap is not None and lasted <= program.expected_gap
     silent = 1.0 if early else 1.0 - view.learned.gaps.cdf(tenant, program.gap_tools, lasted)
-    returns = view.learned.workflow(tenant, program.workflow).returns(program.served).value
+    returns = view.learned.workflow(tenant, program.kind).returns(program.served).value
     likely = returns * silent >= GOES_ON * (returns * silent + 1.0 - returns)
     return returns_in(view, program) if likely else None
 

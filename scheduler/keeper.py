@@ -110,7 +110,7 @@ class Keeper:
             listener.program_ended(self._desk.view, program)
         learned = self._desk.books.learned
         if program.served:
-            stats = learned.workflow(program.key.tenant, program.workflow)
+            stats = learned.workflow(program.key.tenant, program.kind)
             stats.peak.add(program.peak)
             stats.calls.add(program.served)
             learned.took(stats, program.work)
@@ -128,7 +128,7 @@ class Keeper:
 
     def _learn_return(self, program: Program, *, useful: bool) -> None:
         """What became of a gap. One that was overdue has counted as lost, which a return takes back."""
-        stats = self._desk.books.learned.workflow(program.key.tenant, program.workflow)
+        stats = self._desk.books.learned.workflow(program.key.tenant, program.kind)
         returns = stats.returns(program.served)
         if not program.gap_overdue:
             returns.add(float(useful))

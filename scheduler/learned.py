@@ -34,9 +34,16 @@ UNNAMED_RETURNS = (0.25, 4)
 """The same for first calls without a name. A return is seen when it comes, but that none comes only after a while."""
 
 
+def kind_of(workflow: str, prompt: Tokens) -> str:
+    """The programs that one is learned with: those of its workflow; where none is named, those whose first prompts are
+    about as long, within a power of two. Questions and agents are told apart by that.
+    """
+    return workflow if workflow not in {"", UNNAMED} else f"{workflow}<{1 << prompt.bit_length()}"
+
+
 @dataclass(slots=True)
 class WorkflowStats:
-    """Programs of one tenant's workflow ("" for those that name none)."""
+    """Programs of one tenant's workflow, or other kind."""
 
     peak: Average = field(default_factory=lambda: Average(0.0))
     """Largest context of a program, in tokens."""
@@ -146,12 +153,12 @@ class Learned:
             self.steps += 1
 
     def workflow(self, tenant: str, workflow: str) -> WorkflowStats:
-        """The statistics of a workflow, made on first use."""
+        """The statistics of a workflow or other kind, made on first use."""
         stats = self.workflows.get((tenant, workflow))
         if stats is None:
             _make_room(self.workflows)
             stats = self.workflows[tenant, workflow] = WorkflowStats()
-            if workflow == UNNAMED:
+            if workflow.startswith(f"{UNNAMED}<"):
                 stats.second = Average(*UNNAMED_RETURNS)
         return stats
 

@@ -30,6 +30,8 @@ class Program:
     arrived: Seconds
     born: Seconds
     workflow: str
+    kind: str
+    """What is learned of it is learned of all of its kind (`scheduler.learned.kind_of`)."""
     parent: ProgramKey | None
     tokens_per_byte: float
     last_seen: Seconds

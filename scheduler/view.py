@@ -114,7 +114,7 @@ class View:
 
     def goes_on(self, program: Program) -> bool:
         """Whether the program's next call will rather begin with the context of the present one than not."""
-        stats = self.learned.workflow(program.key.tenant, program.workflow)
+        stats = self.learned.workflow(program.key.tenant, program.kind)
         return stats.returns(program.served + 1).value >= GOES_ON
 
     def output_left(self, call: Call) -> Tokens:
@@ -125,7 +125,7 @@ class View:
         program = call.program
         if program.ending or not self.goes_on(program):
             return call.expected_output
-        stats = self.learned.workflow(program.key.tenant, program.workflow)
+        stats = self.learned.workflow(program.key.tenant, program.kind)
         left = program.remaining_calls
         if left is None:
             left = round(stats.calls.value) - program.served
@@ -139,11 +139,11 @@ class View:
         """
         if program.join_ahead:
             return 1.0
-        return self.learned.workflow(program.key.tenant, program.workflow).returns(program.served).value
+        return self.learned.workflow(program.key.tenant, program.kind).returns(program.served).value
 
     def growth_after(self, call: Call) -> Tokens:
         """Tokens the call's program is expected to grow by after this call."""
         program = call.program
         reached = call.reached
-        peak = self.learned.expected_peak(program.key.tenant, program.workflow, reached)
+        peak = self.learned.expected_peak(program.key.tenant, program.kind, reached)
         return peak - reached

@@ -50,7 +50,7 @@ class ExpectedRemaining:
 
 def _expected(view: View, program: Program) -> Seconds:
     """What engines have still to do for the program, or in all where that is not told; 0 if nothing is known."""
-    stats = view.learned.workflow(program.key.tenant, program.workflow)
+    stats = view.learned.workflow(program.key.tenant, program.kind)
     if program.remaining_calls is None:
         return stats.expected_work
     return max(program.remaining_calls, 1) * stats.call_work.value

@@ -24,7 +24,7 @@ def a_view(*engines: EngineState, now: Seconds = 0.0) -> View:
 
 
 def a_program(name: str, *, arrived: Seconds = 0.0, workflow: str = "") -> Program:
-    return Program(key(name), 0, arrived, arrived, workflow, None, 0.25, arrived)
+    return Program(key(name), 0, arrived, arrived, workflow, workflow, None, 0.25, arrived)
 
 
 def a_call(

@@ -133,8 +133,8 @@ def test_the_reserve_for_growth_is_for_programs_that_have_begun() -> None:
 
 def test_a_return_that_was_given_up_counts_as_one_all_the_same() -> None:
     world = World()
-    stats = world.brain.learned.workflow("default", "")
     world.finish(world.call("p"))
+    stats = world.brain.learned.workflow("default", world.brain.programs[key("p")].kind)
     before = stats.second.value
     world.later(60.0)
     assert stats.second.value < before

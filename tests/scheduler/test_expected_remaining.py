@@ -109,3 +109,17 @@ def test_those_that_wait_change_places_when_what_is_expected_of_them_does() -> N
     run.finish(running)
     assert chat in run.running
     assert agent in run.waiting
+
+
+def test_questions_and_agents_that_name_nothing_are_told_apart_by_their_first_prompts() -> None:
+    run = World(POLICY, {"a": spec(kv_tokens=1024)})
+    for number in range(4):
+        run.finish(run.call(f"question{number}", tokens=100, final=True))
+        for turn in range(1, 5):
+            call = run.call(f"agent{number}", tokens=300, turns=turn, final=turn == 4)
+            run.later(10.0)
+            run.finish(call)
+    running = run.call("one", tokens=1000, final=True)
+    agent, question = run.call("agent", tokens=300), run.call("question", tokens=100)
+    run.finish(running)
+    assert [dispatch.call for dispatch in run.dispatches[-2:]] == [question, agent]

@@ -20,7 +20,7 @@ VIEW = a_view(ENGINE)
 
 
 def of(tenant: str, number: int = 0, *, prompt: int = 500) -> Call:
-    program = Program(ProgramKey(TenantId(tenant), f"p{number}"), 0, 0.0, 0.0, "", None, 0.25, 0.0)
+    program = Program(ProgramKey(TenantId(tenant), f"p{number}"), 0, 0.0, 0.0, "", "", None, 0.25, 0.0)
     call = a_call(program, prompt=prompt)
     call.id = CallId(f"{tenant}{number}")
     return call

@@ -90,6 +90,11 @@ def _abandoned(folder: Path) -> Sequence[Family]:
     return found
 
 
+def _nameless(folder: Path) -> Sequence[Family]:
+    """The mix, of programs that do not say what they are."""
+    return [tuple(replace(program, workflow="") for program in family) for family in _mix(folder)]
+
+
 ROBUSTNESS: Mapping[str, Workload] = {
     workload.name: workload
     for workload in (
@@ -99,6 +104,7 @@ ROBUSTNESS: Mapping[str, Workload] = {
             "bytes a token off by 2x", _generated(SWE_AGENT), rules=replace(RULES, bytes_per_token=Uniform(2.0, 8.0))
         ),
         Workload("abandoned programs", _abandoned),
+        Workload("mix without names", _nameless, count=600),
     )
 }
 """What learned figures are of little use for, or wrong."""
@@ -147,8 +153,10 @@ def cells(*, whole: bool = False) -> list[Cell]:
 
 
 def robustness_cells() -> list[Cell]:
-    """Every workload that is hard to predict, on one engine at the loads where it matters."""
-    return [Cell(workload, "one", level) for workload in ROBUSTNESS for level in LEVELS[2:]]
+    """Every workload that is hard to predict, on one engine at the loads where it matters; with the offload tier, where
+    most programs are in memory at once, the one without names too."""
+    one = [Cell(workload, "one", level) for workload in ROBUSTNESS for level in LEVELS[2:]]
+    return one + [Cell("mix without names", OFFLOAD, level) for level in LEVELS[2:]]
 
 
 def pools(folder: Path, cache: Path) -> Path:
