@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +53,21 @@ def gateway(vllm_engine: RealEngine, tmp_path: Path) -> Iterator[Gateway]:
 @contextmanager
 def attached(vllm_engine: RealEngine, folder: Path, **settings: object) -> Iterator[Gateway]:
     """The same, with more in its configuration."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    with reserved_port() as port, _started(vllm_engine, folder, port, settings) as gateway:
+        yield gateway
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port of loopback that nobody else is given as a free one, whenever it is that a process listens there."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+@contextmanager
+def _started(vllm_engine: RealEngine, folder: Path, port: int, settings: Mapping[str, object]) -> Iterator[Gateway]:
     engine = {"name": "real", "url": vllm_engine.url, "priority": True}
     config = {
         "listen": f"127.0.0.1:{port}",
